@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+#
+# make demo    set everything up and run a real batch cluster on this machine
+# make test    set everything up and pass the tests
+# make help    the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+LAB ?= ensemble
+HYPERVISORS ?= 3
+ONLY ?=
+
+BIN := .venv/bin
+LAB_TOOL := python3 tests/lab/ensemble_lab
+DEMO := inventories/demo/resource.yml
+# the colour and the paths of this run, whatever the caller has set
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+SOURCES := plugins tests roles
+
+.PHONY: help demo demo-down test test-full bench lint unit ansible-lint sanity changelog lab-test lab-up lab-status \
+	lab-down venv venv-test clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
+
+demo: venv lab-up ## a batch cluster of five members on three hypervisors, and a job on it
+	tests/demo.sh up
+
+demo-down: ## remove the demo, the lab and its image caches
+	tests/demo.sh down
+
+test: venv-test ## everything that must pass, from nothing
+	@$(MAKE) --no-print-directory lint unit changelog ansible-lint sanity
+	@$(MAKE) --no-print-directory lab-up lab-test
+
+test-full: test ## test and the long suites
+
+lint: venv-test ## style and types
+	ruff check --quiet $(SOURCES)
+	ruff format --quiet --check $(SOURCES)
+	mypy plugins/module_utils
+
+unit: venv-test ## the fast tests
+	python -m pytest -n 2 tests/unit
+
+changelog: venv-test ## every fragment is well formed
+	antsibull-changelog lint
+
+ansible-lint: venv-test ## profile production
+	ansible-lint --offline --profile production
+
+sanity: venv-test ## ansible-test sanity, without an ignore file
+	tests/sanity.sh
+
+lab-test: venv-test ## the collection against real hypervisors
+	python -m pytest -p no:xdist tests/integration
+
+bench: venv-test lab-up ## figures, one JSON line each; ONLY=a,b runs some
+	@python tests/bench $(if $(ONLY),--only $(ONLY))
+
+lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n
+	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS)
+
+lab-status: ## what of the lab is up
+	$(LAB_TOOL) status --name $(LAB) --hypervisors $(HYPERVISORS)
+
+lab-down: ## end the lab, keep its image caches
+	$(LAB_TOOL) down --name $(LAB)
+
+venv:
+	@tests/bootstrap.sh run
+
+venv-test: venv
+	@tests/bootstrap.sh test
+
+clean: ## remove what the tools made here
+	rm -rf .venv .build .cache .bootstrap.log

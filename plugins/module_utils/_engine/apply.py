@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Carrying out a plan, wave by wave: one batch per hypervisor and wave, several hypervisors at once."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._election.lease import Lease
+from .._model.errors import EnsembleError
+from .._plan.actions import Action
+from .._pool.pool import Pool, raise_together
+from .._pool.session import Session
+
+#: seconds for one batch, besides what a stop may take
+BATCH_TIMEOUT = 120.0
+
+
+class Applier:
+    """Sends the plan's actions; remembers which of them were done and how long each verb took."""
+
+    def __init__(self, pool: Pool, resource: str, lease: Lease, generation: int, ttl: float) -> None:
+        self._pool = pool
+        self._resource = resource
+        self._lease = lease
+        self._generation = generation
+        self._cover = ttl / 5
+        self.done: list[Action] = []
+        self.seconds: dict[str, float] = {}
+
+    def call(self, hypervisor: str, verb: str, fields: t.Mapping[str, t.Any] | None = None) -> t.Any:
+        """One mutating verb that concerns the resource as a whole."""
+        self._lease.require(self._cover)
+        return self._pool.sessions[hypervisor].call(verb, BATCH_TIMEOUT, fields, **self._common())
+
+    def _common(self) -> dict[str, t.Any]:
+        return {"resource": self._resource, "generation": self._generation, "token": list(self._lease.token)}
+
+    def wave(
+        self, actions: t.Sequence[Action], fields: t.Callable[[Action], t.Mapping[str, t.Any]], stop_timeout: float
+    ) -> None:
+        """Carry out one wave.
+
+        Args:
+            fields: what an action needs besides what the plan says (a seed's keys).
+            stop_timeout: seconds that a stop in good order may take.
+
+        Raises:
+            EnsembleError: every failure of the wave together; other members' steps are finished all the same.
+        """
+        per_host: dict[str, list[Action]] = {}
+        for action in actions:
+            per_host.setdefault(action.hypervisor, []).append(action)
+        timeout = BATCH_TIMEOUT + (stop_timeout if any(a.verb == "stop" for a in actions) else 0.0)
+        self._lease.require(self._cover)
+
+        def work(session: Session) -> list[dict[str, t.Any]]:
+            verbs = [
+                {"verb": action.verb, "member": action.member, **action.args, **fields(action)}
+                for action in per_host[session.hypervisor]
+            ]
+            return session.batch(verbs, timeout, **self._common())
+
+        begun = time.monotonic()
+        outcomes = self._pool.each(work, list(per_host))
+        elapsed = time.monotonic() - begun
+        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, EnsembleError)]
+        for hypervisor, results in outcomes.items():
+            if not isinstance(results, EnsembleError):
+                failures += self._note(per_host[hypervisor], results, elapsed)
+        raise_together(failures)
+
+    def _note(
+        self, actions: t.Sequence[Action], results: t.Sequence[t.Mapping[str, t.Any]], elapsed: float
+    ) -> list[EnsembleError]:
+        """Remember what was done; share the wave's time among its verbs by what each took on its hypervisor."""
+        failures = []
+        total = sum(float(result.get("ms", 0.0)) for result in results) or 1.0
+        for action, result in zip(actions, results):
+            share = elapsed * float(result.get("ms", 0.0)) / total
+            self.seconds[action.verb] = max(self.seconds.get(action.verb, 0.0), share)
+            if result["ok"]:
+                self.done.append(action)
+            elif result["error"]["code"] != "skipped":
+                error = result["error"]
+                failures.append(
+                    EnsembleError(
+                        f"{action.verb} {action.member} on {action.hypervisor}: {error['msg']}",
+                        code=error["code"],
+                        **{**error.get("details", {}), "member": action.member, "hypervisor": action.hypervisor},
+                    )
+                )
+        return failures

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""One trip to each hypervisor tells all that the plan needs to know."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._model.errors import EnsembleError
+from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
+from .._pool.pool import Pool, raise_together
+from .._pool.session import Session
+
+OBSERVE_TIMEOUT = 30.0
+
+
+def observe(pool: Pool, resource: str) -> Observation:
+    """What is there for a resource on the whole pool; the record comes from the voter.
+
+    Raises:
+        EnsembleError: a hypervisor did not answer or could not look; naming each.
+    """
+    voter = pool.hypervisors[0].name
+
+    def look(session: Session) -> tuple[ObservedHypervisor, Record | None]:
+        verbs = [{"verb": "observe"}] + ([{"verb": "record_read"}] if session.hypervisor == voter else [])
+        results = session.batch(verbs, OBSERVE_TIMEOUT, resource=resource)
+        for result in results:
+            if not result["ok"]:
+                error = result["error"]
+                raise EnsembleError(f"{session.hypervisor}: {error['msg']}", code=error["code"], **error["details"])
+        record = Record.from_dict(results[1]["value"]) if len(results) > 1 else None
+        return hypervisor_from(session.hypervisor, resource, results[0]["value"]), record
+
+    answers = pool.each(look)
+    raise_together(answers.values())
+    seen = t.cast("dict[str, tuple[ObservedHypervisor, Record | None]]", answers)
+    return Observation(resource, tuple(hv for hv, _record in seen.values()), seen[voter][1] or Record())
+
+
+def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> ObservedHypervisor:
+    """The answer to `observe` as typed data."""
+    domains, memory, vcpus = [], 0, 0
+    for entry in data["domains"]:
+        record = entry["record"]
+        domains.append(Domain(entry["name"], entry["uuid"], entry["state"], record, tuple(entry["macs"])))
+        if record is None or record.get("resource") != resource:
+            memory += int(entry["memory_mb"])
+            vcpus += int(entry["vcpus"])
+    artefacts = tuple(Artefact(entry["member"], entry["prepared"], entry["image"]) for entry in data["artefacts"])
+    return ObservedHypervisor(
+        name, data["memory_mb"], data["vcpus"], data["images"], tuple(domains), artefacts, memory, vcpus
+    )

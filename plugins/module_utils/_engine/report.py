@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What was observed and planned, as the plain data that modules return."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._model.declaration import Resource
+from .._model.identity import domain_name
+from .._model.observed import Observation
+from .._plan.actions import Plan
+
+#: what a plan's verb makes of a member's state
+_ENDS = {"start": "running", "stop": "shutoff", "undefine": "absent", "remove": "absent"}
+
+
+def observed_members(observation: Observation, resource: Resource | None) -> list[dict[str, t.Any]]:
+    """One entry per member that exists or is declared, as it is now."""
+    owned = observation.owned()
+    artefacts = observation.artefacts()
+    declared = {member.name: member for member in resource.members} if resource is not None else {}
+    facts = []
+    others = (set(owned) | set(artefacts)) - set(declared)
+    for name in [*declared, *sorted(others, key=_by_index)]:
+        record: t.Mapping[str, t.Any] = {}
+        where, state = None, "absent"
+        if name in owned:
+            where, state, record = owned[name][0].name, owned[name][1].state, owned[name][1].record or {}
+        elif name in artefacts:
+            where, state = artefacts[name][0].name, "undefined"
+        roles: t.Sequence[str] = declared[name].roles if name in declared else record.get("roles", ())
+        address = declared[name].spec.address if name in declared else record.get("spec", {}).get("address")
+        facts.append(
+            {
+                "name": domain_name(observation.resource, name),
+                "member": name,
+                "roles": list(roles),
+                "hypervisor": where,
+                "address": address,
+                "state": state,
+            }
+        )
+    return facts
+
+
+def planned_members(observation: Observation, plan: Plan, resource: Resource | None) -> list[dict[str, t.Any]]:
+    """The same after the plan; `was` is the state before."""
+    facts = observed_members(observation, resource)
+    for entry in facts:
+        entry["was"] = entry["state"]
+        for action in plan.actions:
+            if action.member == entry["member"]:
+                entry["state"] = _ENDS.get(action.verb, entry["state"])
+                entry["hypervisor"] = action.hypervisor
+    return facts
+
+
+def hypervisor_facts(observation: Observation) -> list[dict[str, t.Any]]:
+    """One entry per hypervisor."""
+    members: dict[str, int] = {}
+    for hv, _domain in observation.owned().values():
+        members[hv.name] = members.get(hv.name, 0) + 1
+    return [
+        {
+            "name": hv.name,
+            "memory_mb": hv.memory_mb,
+            "vcpus": hv.vcpus,
+            "images": sorted(hv.images),
+            "members": members.get(hv.name, 0),
+        }
+        for hv in observation.hypervisors
+    ]
+
+
+def _by_index(name: str) -> tuple[str, int, str]:
+    """compute-2 before compute-10."""
+    stem, _dash, index = name.rpartition("-")
+    return (stem, int(index), name) if index.isdigit() else (name, -1, name)

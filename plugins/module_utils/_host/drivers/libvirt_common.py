@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What the libvirt drivers share: connection, ownership metadata, states."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ..._model.errors import EnsembleError, RefusedError
+
+try:
+    import libvirt
+except ImportError:  # reported by connect(): only a hypervisor needs it
+    libvirt = None
+
+__all__ = ["connect", "ensure_namespace", "libvirt", "lookup", "metadata_element", "ownership_record", "state_names"]
+
+METADATA_NS = "https://ensemble.stacks/ns/member/1"
+_PREFIX = "ensemble"
+
+
+class LibvirtError(EnsembleError):
+    """libvirt refused or is not there."""
+
+    code = "libvirt"
+
+
+def connect(uri: str) -> t.Any:
+    """A connection to the hypervisor's own libvirt.
+
+    Raises:
+        LibvirtError: the bindings or the daemon are missing.
+    """
+    if libvirt is None:
+        raise LibvirtError("python3-libvirt is not installed here; run playbooks/pool.yml")
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise LibvirtError(f"libvirt at {uri} does not answer: {error}. Is libvirtd running here?") from error
+
+
+def state_names() -> dict[int, str]:
+    """libvirt's domain states as words (virDomainState)."""
+    return {
+        libvirt.VIR_DOMAIN_NOSTATE: "nostate",
+        libvirt.VIR_DOMAIN_RUNNING: "running",
+        libvirt.VIR_DOMAIN_BLOCKED: "blocked",
+        libvirt.VIR_DOMAIN_PAUSED: "paused",
+        libvirt.VIR_DOMAIN_SHUTDOWN: "shutdown",
+        libvirt.VIR_DOMAIN_SHUTOFF: "shutoff",
+        libvirt.VIR_DOMAIN_CRASHED: "crashed",
+        libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
+    }
+
+
+def metadata_element(record: t.Mapping[str, t.Any]) -> ET.Element:
+    """The ownership record as an element of our namespace; the record itself is JSON text."""
+    element = ET.Element(f"{{{METADATA_NS}}}record")
+    element.text = json.dumps(record, sort_keys=True)
+    return element
+
+
+def ownership_record(domain: t.Any) -> dict[str, t.Any] | None:
+    """The ownership record of a domain, None when it is foreign or what stands there is not ours."""
+    try:
+        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA_NS, 0)
+    except libvirt.libvirtError:
+        return None
+    try:
+        record = json.loads(ET.fromstring(text).text or "")
+    except (ET.ParseError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"resource", "member"} <= record.keys() else None
+
+
+def lookup(connection: t.Any, name: str, resource: str, member: str) -> t.Any:
+    """Our domain of that name, None when there is none.
+
+    Raises:
+        RefusedError: `foreign`, the domain carries no record of this resource and member.
+    """
+    try:
+        domain = connection.lookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+    record = ownership_record(domain)
+    if record is None or (record["resource"], record["member"]) != (resource, member):
+        raise RefusedError(
+            f"domain {name} carries no record of {resource}: it is not ours and stays untouched", code="foreign"
+        )
+    return domain
+
+
+def ensure_namespace() -> None:
+    """Give our metadata a readable prefix in the XML."""
+    ET.register_namespace(_PREFIX, METADATA_NS)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Files that turn a clone of a golden root into one particular member, written before its first start only."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..._model.declaration import MemberSpec
+from ..._model.identity import domain_name, member_mac, member_uuid
+from .base import Seed
+
+
+def seed_files(resource: str, member: str, spec: MemberSpec, seed: Seed) -> dict[str, tuple[str, int]]:
+    """Path relative to the root -> (text, mode)."""
+    host = domain_name(resource, member)
+    servers = spec.dns or nameservers()
+    return {
+        "etc/hostname": (host + "\n", 0o644),
+        # the short name must not be 127.0.1.1: batch systems then take the node for loopback only
+        "etc/hosts": (f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{spec.address} {host}\n", 0o644),
+        "etc/machine-id": (member_uuid(resource, member).replace("-", "") + "\n", 0o444),
+        "etc/resolv.conf": ("".join(f"nameserver {server}\n" for server in servers), 0o644),
+        "etc/systemd/network/10-ensemble.network": (_network(resource, member, spec), 0o644),
+        "etc/ssh/ssh_host_ed25519_key": (seed.host_key, 0o600),
+        "etc/ssh/ssh_host_ed25519_key.pub": (seed.host_key_public + "\n", 0o644),
+        "root/.ssh/authorized_keys": ("".join(key + "\n" for key in seed.authorized_keys), 0o600),
+    }
+
+
+def _network(resource: str, member: str, spec: MemberSpec) -> str:
+    gateway = f"Gateway={spec.gateway}\n" if spec.gateway else ""
+    return (
+        f"[Match]\nMACAddress={member_mac(resource, member)}\n\n"
+        f"[Network]\nAddress={spec.address}/{spec.prefix}\n{gateway}"
+        "LinkLocalAddressing=no\nIPv6AcceptRA=no\nConfigureWithoutCarrier=yes\n"
+    )
+
+
+def nameservers() -> tuple[str, ...]:
+    """The hypervisor's own name servers, without those that only it can reach."""
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        try:
+            with open(path, encoding="utf-8") as stream:
+                words = [line.split() for line in stream]
+        except OSError:
+            continue
+        found = tuple(w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and not w[1].startswith("127."))
+        if found:
+            return found
+    return ()
+
+
+def write_seed(root: str, files: t.Mapping[str, tuple[str, int]]) -> None:
+    """Write the files below a root that no member has run in yet; a symbolic link as last part is replaced."""
+    for name, (text, mode) in files.items():
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), mode=0o700 if name.startswith("root/") else 0o755, exist_ok=True)
+        if os.path.islink(path) or os.path.exists(path):
+            os.unlink(path)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The host program's verbs: typed fields in, plain data out. XML or paths for members are never taken."""
+
+from __future__ import annotations
+
+import re
+import socket
+import typing as t
+from dataclasses import dataclass
+
+from .._model.declaration import MemberSpec
+from .._model.errors import EnsembleError, Fault
+from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
+from .._model.protocol import PROTOCOL, VERSION
+from .._model.reader import Section
+from .drivers.base import Driver, Ownership, Seed
+from .files import STATE_DIR
+from .images import Images
+from .machine import cpu_count, memory_mb
+from .records import Records
+from .votes import Voter
+
+_SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,200}")
+_HOLDER = re.compile(r"[ -~]{1,200}")
+_PATH = re.compile(r"/[A-Za-z0-9_.,+/-]{1,1000}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY_LINE = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}( [ -~]{0,200})?")
+_KEY_TEXT = re.compile(
+    r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{1,8000}-----END OPENSSH PRIVATE KEY-----\n"
+)
+_SECRET_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,120}")
+MAX_STOP_S = 300
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What all verbs of one request share."""
+
+    resource: str
+    generation: int
+    token: tuple[int, int]
+
+
+class Host:
+    """The verbs, bound to this machine's state folder and drivers."""
+
+    def __init__(self, drivers: t.Mapping[str, Driver], state: str = STATE_DIR, name: str | None = None) -> None:
+        self.drivers = drivers
+        self.state = state
+        self.name = name or socket.gethostname()
+        self.images = Images(state)
+        self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
+            "hello": self._hello,
+            "observe": self._observe,
+            "image_import": self._image_import,
+            "lease_read": self._lease_read,
+            "lease_request": self._lease_request,
+            "lease_release": self._lease_release,
+            "record_read": self._record_read,
+            "record_write": self._record_write,
+            "secrets_read": self._secrets_read,
+            "secrets_add": self._secrets_add,
+            "forget": self._forget,
+            "prepare": self._prepare,
+            "define": self._define,
+            "start": self._start,
+            "stop": self._stop,
+            "undefine": self._undefine,
+            "remove": self._remove,
+        }
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        return frozenset(self._verbs)
+
+    def act(self, batch: Batch, fields: t.Mapping[str, t.Any]) -> t.Any:
+        """Carry out one verb.
+
+        Raises:
+            EnsembleError: `invalid_request` when a field is wrong, else whatever the verb found.
+        """
+        faults: list[Fault] = []
+        section = Section(dict(fields), "", faults)
+        verb = section.choice("verb", sorted(self._verbs))
+        if verb is None:
+            raise _invalid(faults)
+        return self._verbs[verb](batch, section)
+
+    # -- reading
+
+    def _hello(self, _batch: Batch, section: Section) -> t.Any:
+        _checked(section)
+        return {"version": VERSION, "protocol": PROTOCOL, "hostname": self.name}
+
+    def _observe(self, batch: Batch, section: Section) -> t.Any:
+        _checked(section)
+        domains, artefacts = [], []
+        for driver in self.drivers.values():
+            domains += driver.domains()
+            artefacts += driver.artefacts(batch.resource)
+        return {
+            "hostname": self.name,
+            "memory_mb": memory_mb(),
+            "vcpus": cpu_count(),
+            "images": self.images.names(),
+            "domains": domains,
+            "artefacts": artefacts,
+        }
+
+    def _record_read(self, batch: Batch, section: Section) -> t.Any:
+        _checked(section)
+        return Records(self.state, batch.resource).read()
+
+    # -- voting
+
+    def _voter(self, batch: Batch) -> Voter:
+        return Voter(self.state, batch.resource)
+
+    def _lease_read(self, batch: Batch, section: Section) -> t.Any:
+        _checked(section)
+        return self._voter(batch).read()
+
+    def _lease_request(self, batch: Batch, section: Section) -> t.Any:
+        term = section.integer("term", minimum=1)
+        session = section.text("session", pattern=_SESSION, what="a session's id")
+        holder = section.text("holder", pattern=_HOLDER, what="printable text")
+        ttl = section.number("ttl", 15, 3, 3600)
+        _checked(section)
+        return self._voter(batch).request(term, session, holder, ttl)
+
+    def _lease_release(self, batch: Batch, section: Section) -> t.Any:
+        session = section.text("session", pattern=_SESSION, what="a session's id")
+        _checked(section)
+        return self._voter(batch).release(session)
+
+    # -- the record
+
+    def _record_write(self, batch: Batch, section: Section) -> t.Any:
+        record = section.section("record", "the record")
+        data = {key: record.raw(key) for key in record.key_names()}
+        _checked(section)
+        Records(self.state, batch.resource).write(data)
+        return {}
+
+    def _secrets_read(self, batch: Batch, section: Section) -> t.Any:
+        _checked(section)
+        return {"secrets": Records(self.state, batch.resource).secrets()}
+
+    def _secrets_add(self, batch: Batch, section: Section) -> t.Any:
+        offered = section.section("secrets")
+        secrets = {}
+        for name in offered.key_names():
+            if not _SECRET_NAME.fullmatch(name):
+                offered.fault(name, "a bad name", f"a name matching {_SECRET_NAME.pattern}")
+            secrets[name] = offered.text(name)
+        _checked(section)
+        return {"secrets": Records(self.state, batch.resource).add_secrets(secrets)}
+
+    def _forget(self, batch: Batch, section: Section) -> t.Any:
+        _checked(section)
+        Records(self.state, batch.resource).forget()
+        return {}
+
+    # -- members
+
+    def _prepare(self, batch: Batch, section: Section) -> t.Any:
+        member = _member(section)
+        spec = self._spec(section)
+        seed = section.section("seed", "the seed")
+        key = seed.text("host_key", pattern=_KEY_TEXT, what="an OpenSSH private key")
+        public = seed.text("host_key_public", pattern=_KEY_LINE, what="a public key")
+        accepted = seed.items("authorized_keys", "public keys", required=True)
+        for index, line in enumerate(accepted):
+            if not isinstance(line, str) or not _KEY_LINE.fullmatch(line):
+                seed.fault(f"authorized_keys[{index}]", line, "a public key")
+        seed.close()
+        _checked(section)
+        self._driver(spec).prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
+        return {}
+
+    def _define(self, batch: Batch, section: Section) -> t.Any:
+        member = _member(section)
+        spec = self._spec(section)
+        roles = section.names("roles", ROLE_NAME, "a role's name")
+        stateful = section.flag("stateful")
+        _checked(section)
+        driver = self._driver(spec)
+        digest = driver.image_digest(batch.resource, member)
+        driver.define(Ownership(batch.resource, member, roles, batch.generation, batch.token, spec, digest, stateful))
+        return {}
+
+    def _start(self, batch: Batch, section: Section) -> t.Any:
+        member = _member(section)
+        driver = self._driver_named(section)
+        _checked(section)
+        driver.start(batch.resource, member)
+        return {}
+
+    def _stop(self, batch: Batch, section: Section) -> t.Any:
+        member = _member(section)
+        driver = self._driver_named(section)
+        timeout = section.number("timeout", 60, 0, MAX_STOP_S)
+        _checked(section)
+        return {"forced": driver.stop(batch.resource, member, timeout)}
+
+    def _undefine(self, batch: Batch, section: Section) -> t.Any:
+        member = _member(section)
+        driver = self._driver_named(section)
+        _checked(section)
+        driver.undefine(batch.resource, member)
+        return {}
+
+    def _remove(self, batch: Batch, section: Section) -> t.Any:
+        member = _member(section)
+        driver = self._driver_named(section)
+        _checked(section)
+        driver.remove(batch.resource, member)
+        return {}
+
+    # -- the cache
+
+    def _image_import(self, _batch: Batch, section: Section) -> t.Any:
+        name = section.text("name", pattern=IMAGE_NAME, what="an image's name")
+        path = section.text("path", pattern=_PATH, what="an absolute path")
+        checksum = section.text("checksum", None, _SHA256, "a SHA-256 in hexadecimal")
+        _checked(section)
+        return {"changed": self.images.import_tar(name, path, checksum)}
+
+    # -- fields
+
+    def _driver(self, spec: MemberSpec) -> Driver:
+        return self.drivers[spec.driver]
+
+    def _driver_named(self, section: Section) -> Driver:
+        name = section.choice("driver", sorted(self.drivers), default=next(iter(self.drivers)))
+        return self.drivers[name]
+
+    def _spec(self, section: Section) -> MemberSpec:
+        raw = section.section("spec", "a member's specification")
+        spec = MemberSpec(
+            driver=raw.choice("driver", sorted(self.drivers)),
+            image=raw.text("image", pattern=IMAGE_NAME, what="an image's name"),
+            vcpus=raw.integer("vcpus", minimum=1, maximum=512),
+            memory_mb=raw.integer("memory_mb", minimum=64, maximum=2**24),
+            address=raw.address("address") or "",
+            prefix=raw.integer("prefix", minimum=1, maximum=32),
+            bridge=raw.text("bridge", pattern=BRIDGE_NAME, what="a bridge's name"),
+            gateway=raw.address("gateway", None),
+            dns=tuple(
+                Section({"dns": v}, raw.path, raw.faults).address("dns") or "" for v in raw.items("dns", "addresses")
+            ),
+        )
+        raw.close()
+        return spec
+
+
+def _member(section: Section) -> str:
+    return t.cast(str, section.text("member", pattern=MEMBER_NAME, what="a member's name"))
+
+
+def _checked(section: Section) -> None:
+    """Refuse the request when any field was wrong or unknown."""
+    section.close("verb")
+    if section.faults:
+        raise _invalid(section.faults)
+
+
+def _invalid(faults: t.Sequence[Fault]) -> EnsembleError:
+    return EnsembleError("; ".join(map(str, faults)), code="invalid_request")

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The declared resource: frozen, validated, complete. Nothing here does I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from .identity import digest_of, domain_name
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a hypervisor may carry: memory in MiB and virtual CPUs; None means what is detected there."""
+
+    memory_mb: int | None = None
+    vcpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a controller reaches a machine over SSH; timeout in seconds."""
+
+    user: str = "root"
+    port: int = 22
+    private_key: str | None = None
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """A physical machine of the pool."""
+
+    name: str
+    address: str
+    access: Access = Access()
+    host_key: str | None = None
+    labels: t.Mapping[str, str] = field(default_factory=dict)
+    capacity: Capacity = Capacity()
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where members live: the hypervisors' bridge and the fixed addresses on it."""
+
+    bridge: str
+    cidr: ipaddress.IPv4Network
+    first: ipaddress.IPv4Address
+    last: ipaddress.IPv4Address
+    gateway: str | None = None
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemberSpec:
+    """All that decides what a member's machine is; its digest tells drift."""
+
+    driver: str
+    image: str
+    vcpus: int
+    memory_mb: int
+    address: str
+    prefix: int
+    bridge: str
+    gateway: str | None
+    dns: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Plain data as it travels to the host program and stands in the ownership record."""
+        return {**asdict(self), "dns": list(self.dns)}
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.as_dict())
+
+
+@dataclass(frozen=True)
+class Member:
+    """One machine of the resource; it plays one role or several."""
+
+    name: str
+    roles: tuple[str, ...]
+    spec: MemberSpec
+    hypervisor: str | None = None
+
+
+@dataclass(frozen=True)
+class Role:
+    """A part that members play."""
+
+    name: str
+    members: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    spread: str | None = None
+    stateful: bool = False
+    counted: bool = False
+
+
+@dataclass(frozen=True)
+class Overcommit:
+    """How far declared sizes may exceed a hypervisor's capacity, per kind."""
+
+    memory: float = 1.0
+    vcpus: float = 4.0
+
+
+@dataclass(frozen=True)
+class Resource:
+    """The whole declared cluster.
+
+    `content` is the declaration as plain data without what only concerns one controller (its file paths); its
+    digest decides whether two controllers declare the same.
+    """
+
+    name: str
+    stack: str
+    pool: tuple[Hypervisor, ...]
+    network: Network
+    roles: tuple[Role, ...]
+    members: tuple[Member, ...]
+    overcommit: Overcommit
+    lease_ttl: float
+    services: t.Mapping[str, tuple[str, ...]]
+    content: t.Mapping[str, t.Any]
+    known_hosts: str | None = None
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.content)
+
+    def domain(self, member: str) -> str:
+        """Domain name and host name of a member."""
+        return domain_name(self.name, member)
+
+    def role(self, name: str) -> Role:
+        """The role of that name; KeyError when there is none."""
+        for role in self.roles:
+            if role.name == name:
+                return role
+        raise KeyError(name)

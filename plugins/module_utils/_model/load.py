@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Reading a declaration's YAML file: safe, and a key written twice is a fault instead of a silent loss."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .declaration import Resource
+from .errors import DeclarationError, Fault
+from .parse import PLUGIN_NAME, parse_declaration
+
+try:
+    import yaml
+except ImportError:  # the caller reports it: ansible-core itself depends on PyYAML
+    yaml = None  # type: ignore[assignment]
+
+#: a declaration is a page of text; more is a mistake
+MAX_BYTES = 4 * 1024 * 1024
+
+
+def read_yaml(path: str) -> tuple[t.Any, list[Fault]]:
+    """The data of a YAML file and the faults of its form (keys written twice).
+
+    Raises:
+        DeclarationError: the file cannot be read or is no YAML.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read(MAX_BYTES + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(path, [Fault("file", str(error), "a readable text file")]) from error
+    if len(text) > MAX_BYTES:
+        raise DeclarationError(path, [Fault("file", "more than 4 MiB", "a declaration of a few pages")])
+    faults: list[Fault] = []
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            _note_duplicates(node, "", faults)
+        data = loader.construct_document(node) if node is not None else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        one_line = " ".join(str(error).split())
+        raise DeclarationError(path, [Fault("file", one_line, "well-formed YAML")]) from error
+    finally:
+        loader.dispose()
+    return data, faults
+
+
+def _note_duplicates(node: t.Any, path: str, faults: list[Fault]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name = str(getattr(key, "value", key))
+            where = f"{path}.{name}" if path else name
+            line = key.start_mark.line + 1
+            if name in seen:
+                faults.append(
+                    Fault(where, f"the key again in line {line}", f"each key once (first in line {seen[name]})")
+                )
+            seen.setdefault(name, line)
+            _note_duplicates(value, where, faults)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _note_duplicates(value, f"{path}[{index}]", faults)
+
+
+def is_declaration(path: str) -> bool:
+    """Whether a file looks like a declaration of ours: it names the inventory plugin. Never raises."""
+    if not path.endswith((".yml", ".yaml")) or not os.path.isfile(path):
+        return False
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read(MAX_BYTES)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(line.split("#")[0].split() == ["plugin:", PLUGIN_NAME] for line in text.replace('"', "").splitlines())
+
+
+def load_declaration(path: str) -> Resource:
+    """Read and validate a declaration's file.
+
+    Raises:
+        DeclarationError: with every fault found.
+    """
+    raw, faults = read_yaml(path)
+    return parse_declaration(raw, path, faults)

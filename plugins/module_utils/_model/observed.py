@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What was seen on the pool in one observation; plain frozen data, the plan's other input."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain as its hypervisor reports it; `record` is our ownership record, None when it is foreign."""
+
+    name: str
+    uuid: str
+    state: str
+    record: t.Mapping[str, t.Any] | None = None
+    macs: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        return self.state in ("running", "idle", "blocked")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What lies on a hypervisor's disk for a member; `prepared` is false while it is half made."""
+
+    member: str
+    prepared: bool
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class ObservedHypervisor:
+    """One trip's answer: capacity in MiB and CPUs, cached images, every domain, the resource's artefacts."""
+
+    name: str
+    memory_mb: int
+    vcpus: int
+    images: t.Mapping[str, str] = field(default_factory=dict)
+    domains: tuple[Domain, ...] = ()
+    artefacts: tuple[Artefact, ...] = ()
+    reserved_memory_mb: int = 0
+    reserved_vcpus: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """The resource's one versioned record, as the voters keep it; version 0 means none was written yet."""
+
+    version: int = 0
+    generation: int = 0
+    digest: str = ""
+    desired: str = "absent"
+    stack: str = ""
+    declaration: t.Mapping[str, t.Any] = field(default_factory=dict)
+    placement: t.Mapping[str, str] = field(default_factory=dict)
+    stateful: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {
+            "version": self.version,
+            "generation": self.generation,
+            "digest": self.digest,
+            "desired": self.desired,
+            "stack": self.stack,
+            "declaration": dict(self.declaration),
+            "placement": dict(self.placement),
+            "stateful": list(self.stateful),
+        }
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> Record:
+        """From stored data; keys of newer versions are ignored."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        known["stateful"] = tuple(known.get("stateful", ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The whole pool as observed for one resource."""
+
+    resource: str
+    hypervisors: tuple[ObservedHypervisor, ...]
+    record: Record = Record()
+
+    def owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
+        """Member name -> (hypervisor, domain) for every domain that carries our ownership record."""
+        return {
+            str(domain.record["member"]): (hv, domain)
+            for hv in self.hypervisors
+            for domain in hv.domains
+            if domain.record is not None and domain.record.get("resource") == self.resource
+        }
+
+    def artefacts(self) -> dict[str, tuple[ObservedHypervisor, Artefact]]:
+        """Member name -> (hypervisor, artefact)."""
+        return {artefact.member: (hv, artefact) for hv in self.hypervisors for artefact in hv.artefacts}

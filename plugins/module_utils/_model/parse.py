@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""From the data of a declaration to a `Resource`: everything is checked, every fault is reported."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .declaration import Access, Hypervisor, Resource
+from .errors import DeclarationError, Fault
+from .reader import Section
+from .roles import read_roles, refuse_missing_roles
+from .sections import (
+    Settings,
+    read_access,
+    read_election,
+    read_file_path,
+    read_monitor,
+    read_network,
+    read_overcommit,
+    read_pool,
+    read_resource_name,
+    read_settings,
+)
+from .stacks import STACKS
+
+PLUGIN_NAME = "ensemble.stacks.distributed_resource"
+
+#: what only concerns the controller that reads the file
+_LOCAL_KEYS = ("plugin", "known_hosts", "ssh")
+_DEFAULTS = Settings(driver="lxc", image=None, vcpus=1, memory_mb=512)
+
+
+def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.Sequence[Fault] = ()) -> Resource:
+    """Validate a declaration.
+
+    Args:
+        raw: what the YAML file holds.
+        source: where it came from; file paths in it are relative to its folder.
+        extra_faults: found before, while the file was read.
+
+    Raises:
+        DeclarationError: with every fault found.
+    """
+    faults = list(extra_faults)
+    top = Section(raw, "", faults)
+    top.choice("plugin", [PLUGIN_NAME])
+    name = read_resource_name(top)
+    stack = top.choice("stack", sorted(STACKS), default="custom")
+    access = read_access(top.section("ssh"), Access(), source)
+    known_hosts = read_file_path(top, "known_hosts", source)
+    pool = read_pool(top, access, source)
+    network, whole = read_network(top.section("network", "a mapping with bridge, cidr and range"))
+    defaults = read_settings(top.section("defaults"), _DEFAULTS, close=True)
+    roles, members = read_roles(top, name, defaults, network, whole, pool)
+    refuse_missing_roles(stack, roles, faults)
+    overcommit = read_overcommit(top.section("overcommit"))
+    ttl = read_election(top.section("election"))
+    services = read_monitor(top.section("monitor"), roles)
+    top.close()
+    if faults or network is None:
+        raise DeclarationError(source, faults)
+    return Resource(
+        name=name,
+        stack=stack,
+        pool=pool,
+        network=network,
+        roles=roles,
+        members=members,
+        overcommit=overcommit,
+        lease_ttl=ttl,
+        services=services,
+        content=_content(raw),
+        known_hosts=known_hosts,
+    )
+
+
+def parse_target(name: t.Any, pool: t.Any, source: str = "options") -> tuple[str, tuple[Hypervisor, ...]]:
+    """Validate a resource's name and a list of hypervisors: `stopped` and `absent` need no more.
+
+    Raises:
+        DeclarationError: with every fault found.
+    """
+    faults: list[Fault] = []
+    top = Section({"name": name, "pool": pool}, "", faults)
+    found = read_resource_name(top), read_pool(top, Access(), source)
+    if faults:
+        raise DeclarationError(source, faults)
+    return found
+
+
+def _content(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The declaration without what only concerns one controller; roles as a list, since their order counts."""
+    content = {key: value for key, value in raw.items() if key not in _LOCAL_KEYS}
+    content["roles"] = [[name, role] for name, role in raw["roles"].items()]
+    content["pool"] = [{key: value for key, value in hv.items() if key != "ssh"} for hv in raw["pool"]]
+    return content

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What client and host program agree on: one JSON object per line, in both directions."""
+
+from __future__ import annotations
+
+#: of the collection; the host program carries it and is never downgraded
+VERSION = "0.1.0"
+
+#: raised when a request of one side can no longer be understood by the other
+PROTOCOL = 1
+
+#: bytes of one request or answer, line feed included
+MAX_LINE = 8 * 1024 * 1024
+
+#: verbs that change something and therefore carry a token
+MUTATING = frozenset(
+    {"prepare", "define", "start", "stop", "undefine", "remove", "record_write", "secrets_add", "forget"}
+)
+
+#: verbs on one member; those of different members run side by side
+MEMBER_VERBS = frozenset({"prepare", "define", "start", "stop", "undefine", "remove"})
+
+#: name of the host program's command on every hypervisor
+COMMAND = "ensemble-host"
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare in order; parts that are no numbers count as 0."""
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split("."))

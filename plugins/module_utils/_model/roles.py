@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The roles of a declaration and the members that play them."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .addresses import Range, nth, size, split
+from .declaration import Hypervisor, Member, Network, Role
+from .errors import Fault
+from .identity import MEMBER_NAME, RESERVED_NAMES, ROLE_NAME, group_name, member_of_role
+from .reader import Section, label_pattern
+from .roster import Roster
+from .sections import Settings, read_range, read_settings
+from .stacks import STACKS
+
+MAX_MEMBERS = 10_000
+
+
+class _Context(t.NamedTuple):
+    """What reading one role needs to know besides its own section."""
+
+    sections: dict[str, Section]
+    blocks: dict[str, Range]
+    defaults: Settings
+    named: Section
+    roster: Roster
+
+
+def read_roles(
+    top: Section,
+    resource: str,
+    defaults: Settings,
+    network: Network | None,
+    whole: Range | None,
+    pool: t.Sequence[Hypervisor],
+) -> tuple[tuple[Role, ...], tuple[Member, ...]]:
+    """All roles in declared order, and all members."""
+    section = top.section("roles", "at least one role")
+    sections = {name: section.section(name) for name in section.key_names()}
+    if "roles" in top and not sections:
+        top.fault("roles", "no role", "at least one role")
+    for name in sections:
+        if not ROLE_NAME.fullmatch(name):
+            section.fault(name, f"the name {name!r}", f"a role's name matching {ROLE_NAME.pattern}")
+        elif name in RESERVED_NAMES or group_name(name) == group_name(resource):
+            section.fault(name, f"the name {name!r}", "another name: this one is taken by a group of its own")
+    counted = [name for name, role in sections.items() if "count" in role]
+    blocks = dict(zip(counted, split(whole, len(counted)))) if whole and counted else {}
+    roster = Roster(top.faults, resource, network, pool)
+    named = top.section("members")
+    context = _Context(sections, blocks, defaults, named, roster)
+    roles = [_role(name, role, context) for name, role in sections.items()]
+    for name in named.key_names():
+        roster.named(name, named.section(name), [role.name for role in roles if name in role.members], defaults)
+    _refuse_circle(roles, section)
+    return tuple(roles), roster.members()
+
+
+def refuse_missing_roles(stack: str | None, roles: t.Sequence[Role], faults: list[Fault]) -> None:
+    """Note the roles that the stack needs and that nobody declared."""
+    have = {role.name for role in roles}
+    for name in STACKS[stack].required_roles if stack in STACKS else ():
+        if name not in have:
+            faults.append(Fault(f"roles.{name}", "nothing", f"a role that stack {stack} needs"))
+
+
+def _role(name: str, section: Section, context: _Context) -> Role:
+    after = section.names("after", ROLE_NAME, "a role's name")
+    for index, other in enumerate(after):
+        if other not in context.sections or other == name:
+            section.fault(f"after[{index}]", other, "another declared role")
+    stateful = section.flag("stateful")
+    spread = section.text("spread", None, label_pattern(), "`hypervisor` or a label's name")
+    if ("count" in section) == ("members" in section):
+        section.fault(
+            "count", "both count and members" if "count" in section else "neither count nor members", "one of them"
+        )
+    if "members" in section:
+        members = section.names("members", MEMBER_NAME, "a member's name")
+        for index, member in enumerate(members):
+            if member not in context.named:
+                section.fault(f"members[{index}]", member, "a name under the top-level key members")
+        section.close("count")
+        return Role(name, members, after, spread, stateful)
+    return Role(name, _counted(name, section, context), after, spread, stateful, counted=True)
+
+
+def _counted(name: str, section: Section, context: _Context) -> tuple[str, ...]:
+    """The members of a counted role: the `count` lowest indices that were not removed."""
+    count = section.integer("count", None, 1, MAX_MEMBERS) or 0
+    removed = _removed(section)
+    settings = read_settings(section, context.defaults)
+    indices = [index for index in range(count + len(removed)) if index not in removed][:count]
+    block = _block(name, section, context, indices)
+    section.close("members")
+    members = tuple(member_of_role(name, index) for index in indices)
+    for index, member in zip(indices, members):
+        context.roster.add(section.path, member, (name,), settings, nth(block, index) if block else None, None)
+    return members
+
+
+def _removed(section: Section) -> set[int]:
+    found = set()
+    for index, value in enumerate(section.items("removed", "members' indices")):
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            found.add(value)
+        else:
+            section.fault(f"removed[{index}]", value, "a member's index, a whole number from 0")
+    return found
+
+
+def _block(name: str, section: Section, context: _Context, indices: t.Sequence[int]) -> Range | None:
+    """The role's addresses: its own range, else its share of the network's."""
+    network = context.roster.network
+    own = section.text("range", None, what="a range such as 172.30.0.50-172.30.0.99")
+    block = context.blocks.get(name)
+    if own is not None:
+        block = read_range(section, "range", own, network.cidr) if network is not None else None
+    elif block is None and network is not None and not any(fault.path == "network.range" for fault in section.faults):
+        expected = f"a range of addresses for roles.{name}, or roles.{name}.range"
+        section.faults.append(Fault("network.range", "nothing", expected))
+    if block is not None and indices and indices[-1] >= size(block):
+        found = f"{len(indices)} members up to index {indices[-1]} in a block of {size(block)} addresses"
+        section.fault("count", found, "a larger network.range, or a range of its own")
+    return block
+
+
+def _refuse_circle(roles: t.Sequence[Role], section: Section) -> None:
+    names = {role.name for role in roles}
+    left = {role.name: set(role.after) & names for role in roles}
+    done: set[str] = set()
+    while left:
+        ready = [name for name, after in left.items() if after <= done]
+        if not ready:
+            section.fault("after", "a circle: " + ", ".join(sorted(left)), "an order in which every role can start")
+            return
+        done.update(ready)
+        left = {name: after for name, after in left.items() if name not in done}

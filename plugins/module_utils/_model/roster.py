@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The members of a resource while they are being read, with what must not occur twice among them."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .declaration import Hypervisor, Member, MemberSpec, Network
+from .errors import Fault
+from .identity import MEMBER_NAME, domain_name
+from .reader import Section, label_pattern
+from .sections import Settings, as_address, read_settings
+
+
+class Roster:
+    """The members found so far, with what must not occur twice among them."""
+
+    def __init__(
+        self, faults: list[Fault], resource: str, network: Network | None, pool: t.Sequence[Hypervisor]
+    ) -> None:
+        self.faults = faults
+        self.resource = resource
+        self.network = network
+        self.pool = pool
+        self._members: dict[str, Member] = {}
+        self._addresses: dict[str, str] = {hv.address: f"hypervisor {hv.name}" for hv in pool}
+        if network and network.gateway:
+            self._addresses[network.gateway] = "the gateway"
+
+    def members(self) -> tuple[Member, ...]:
+        return tuple(self._members.values())
+
+    def named(self, name: str, section: Section, roles: t.Sequence[str], defaults: Settings) -> None:
+        """A member under the top-level key `members`, with settings of its own."""
+        if not MEMBER_NAME.fullmatch(name):
+            section.faults.append(
+                Fault(section.path, f"the name {name!r}", f"a member's name matching {MEMBER_NAME.pattern}")
+            )
+        if not roles:
+            section.faults.append(Fault(section.path, "a member without a role", "a role whose members name it"))
+        address = section.address("address")
+        if address and self.network and as_address(address) not in self.network.cidr:
+            section.fault("address", address, f"an address of network.cidr {self.network.cidr}")
+        hypervisor = section.text("hypervisor", None, label_pattern(), "a hypervisor's name")
+        if hypervisor is not None and hypervisor not in {hv.name for hv in self.pool}:
+            section.fault("hypervisor", hypervisor, "one of " + ", ".join(hv.name for hv in self.pool))
+        own = read_settings(section, defaults, close=True)
+        self.add(section.path, name, tuple(roles), own, address, hypervisor)
+
+    def add(
+        self,
+        path: str,
+        name: str,
+        roles: tuple[str, ...],
+        settings: Settings,
+        address: str | None,
+        hypervisor: str | None,
+    ) -> None:
+        faults = self.faults
+        if name in self._members:
+            faults.append(Fault(path, f"a second member {name}", "each member's name once"))
+            return
+        if len(domain_name(self.resource, name)) > 63:
+            faults.append(Fault(path, f"the host name {domain_name(self.resource, name)}", "at most 63 characters"))
+        if settings.image is None:
+            faults.append(Fault(f"{path}.image", "nothing", "an image here or under defaults"))
+        if address is not None:
+            if address in self._addresses:
+                faults.append(
+                    Fault(
+                        path, f"address {address} for {name}", f"one that is free ({self._addresses[address]} has it)"
+                    )
+                )
+            self._addresses[address] = name
+        net = self.network
+        spec = MemberSpec(
+            driver=settings.driver,
+            image=settings.image or "",
+            vcpus=settings.vcpus,
+            memory_mb=settings.memory_mb,
+            address=address or "",
+            prefix=net.cidr.prefixlen if net else 0,
+            bridge=net.bridge if net else "",
+            gateway=net.gateway if net else None,
+            dns=net.dns if net else (),
+        )
+        self._members[name] = Member(name, roles, spec, hypervisor)

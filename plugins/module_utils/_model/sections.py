@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The parts of a declaration that stand alone: pool, network, sizes, election, monitoring."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import typing as t
+
+from .addresses import Range, parse_range
+from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
+from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
+from .reader import Section, label_pattern
+
+DRIVERS = ("lxc",)
+_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]{0,100}")
+_HOST_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}")
+_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+
+
+class Settings(t.NamedTuple):
+    """A member's settings with the defaults already in them."""
+
+    driver: str
+    image: str | None
+    vcpus: int
+    memory_mb: int
+
+
+def read_resource_name(top: Section) -> str:
+    name = top.text("name", pattern=RESOURCE_NAME, what="a name")
+    if name in RESERVED_NAMES:
+        top.fault("name", name, "another name: this one is reserved")
+    return name or "unnamed"
+
+
+def read_file_path(section: Section, key: str, source: str) -> str | None:
+    value = section.text(key, default=None, what="a file's path")
+    if value is None:
+        return None
+    folder = os.path.dirname(os.path.abspath(source))
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(value)))
+
+
+def read_access(section: Section, base: Access, source: str) -> Access:
+    found = Access(
+        user=section.text("user", base.user, _USER_NAME, "a user name"),
+        port=section.integer("port", base.port, 1, 65535),
+        private_key=read_file_path(section, "private_key", source) or base.private_key,
+        timeout=section.number("timeout", base.timeout, 1, 60),
+    )
+    section.close()
+    return found
+
+
+def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]:
+    found: list[Hypervisor] = []
+    names: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    for index, raw in enumerate(top.items("pool", "hypervisors ({name, address})", required=True)):
+        section = Section(raw, f"pool[{index}]", top.faults)
+        name = section.text("name", pattern=label_pattern(), what="a name")
+        address = section.text("address", pattern=_ADDRESS, what="an address or a host name")
+        for key, value, seen in (("name", name, names), ("address", address, addresses)):
+            if value in seen:
+                section.fault(key, value, f"one that no other hypervisor has ({seen[value]} has it)")
+            elif value is not None:
+                seen[value] = section.path
+        labels = section.section("labels")
+        capacity = section.section("capacity")
+        found.append(
+            Hypervisor(
+                name=name or "",
+                address=address or "",
+                access=read_access(section.section("ssh"), base, source),
+                host_key=section.text("host_key", None, _HOST_KEY, "a public host key"),
+                labels={key: labels.text(key, "", label_pattern(), "a label") for key in labels.key_names()},
+                capacity=Capacity(capacity.integer("memory_mb", None, 64), capacity.integer("vcpus", None, 1, 4096)),
+            )
+        )
+        capacity.close()
+        section.close()
+    return tuple(found)
+
+
+def read_network(section: Section) -> tuple[Network | None, Range | None]:
+    bridge = section.text("bridge", pattern=BRIDGE_NAME, what="a bridge's name")
+    text = section.text("cidr", what="a network such as 172.30.0.0/24")
+    whole = None
+    cidr = None
+    try:
+        cidr = ipaddress.IPv4Network(text) if text else None
+    except ValueError:
+        section.fault("cidr", text, "an IPv4 network with no host bits set, such as 172.30.0.0/24")
+    range_text = section.text("range", default=None, what="a range such as 172.30.0.50-172.30.0.250")
+    if range_text is not None:
+        whole = read_range(section, "range", range_text, cidr)
+    gateway = section.address("gateway", None)
+    dns = tuple(str(value) for value in section.items("dns", "IPv4 addresses"))
+    for index, value in enumerate(dns):
+        if as_address(value) is None:
+            section.fault(f"dns[{index}]", value, "an IPv4 address")
+    section.close()
+    if gateway and cidr and as_address(gateway) not in cidr:
+        section.fault("gateway", gateway, f"an address of {cidr}")
+    if not bridge or cidr is None:
+        return None, whole
+    first, last = whole or (cidr.network_address, cidr.network_address)
+    return Network(bridge, cidr, first, last, gateway, dns), whole
+
+
+def read_range(section: Section, key: str, text: str, cidr: ipaddress.IPv4Network | None) -> Range | None:
+    found = parse_range(text)
+    if found is None:
+        section.fault(key, text, "first-last, two IPv4 addresses in ascending order")
+    elif cidr is not None and not (found[0] in cidr and found[1] in cidr):
+        section.fault(key, text, f"addresses of network.cidr {cidr}")
+    elif cidr is not None and (found[0] == cidr.network_address or found[1] == cidr.broadcast_address):
+        section.fault(key, text, f"host addresses: not {cidr.network_address} and not {cidr.broadcast_address}")
+    else:
+        return found
+    return None
+
+
+def read_settings(section: Section, base: Settings, close: bool = False) -> Settings:
+    found = Settings(
+        section.choice("driver", DRIVERS, base.driver),
+        section.text("image", base.image, IMAGE_NAME, "an image's name"),
+        section.integer("vcpus", base.vcpus, 1, 512),
+        section.integer("memory_mb", base.memory_mb, 64, 2**24),
+    )
+    if close:
+        section.close()
+    return found
+
+
+def read_overcommit(section: Section) -> Overcommit:
+    found = Overcommit(section.number("memory", 1.0, 0.1, 100), section.number("vcpus", 4.0, 0.1, 1000))
+    section.close()
+    return found
+
+
+def read_election(section: Section) -> float:
+    section.choice("backend", ["quorum"], "quorum")
+    ttl = section.number("ttl", 15, 3, 3600)
+    section.close()
+    return ttl
+
+
+def read_monitor(section: Section, roles: t.Sequence[Role]) -> dict[str, tuple[str, ...]]:
+    section.number("interval", 10, 1, 86400)
+    services = section.section("services")
+    found = {}
+    for key in services.key_names():
+        if key not in {role.name for role in roles}:
+            services.fault(key, "an unknown role", "a declared role")
+        found[key] = services.names(key, _UNIT_NAME, "a systemd unit's name")
+    section.close()
+    return found
+
+
+def as_address(text: str) -> ipaddress.IPv4Address | None:
+    """The address, or None when the text is none."""
+    try:
+        return ipaddress.IPv4Address(text)
+    except ValueError:
+        return None

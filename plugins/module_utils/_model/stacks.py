@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What each kind of stack brings with it. A new stack is a new row here, a role and a playbook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A kind of resource: the roles that must be declared, and the secrets (name -> random bytes) it shares."""
+
+    name: str
+    required_roles: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, int], ...] = ()
+
+
+STACKS: dict[str, Stack] = {
+    stack.name: stack
+    for stack in (
+        # MUNGE takes a key of 32 to 1024 bytes (munge.key(5)); 128 is what its own tool makes
+        Stack("torque", required_roles=("head", "compute"), secrets=(("munge.key", 128),)),
+        Stack("custom"),
+    )
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The one place where parameters become a request and errors become `fail_json`."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from .._model.declaration import Hypervisor, Resource
+from .._model.errors import EnsembleError
+from .._model.load import load_declaration
+from .._model.parse import parse_target
+from .._pool import keys, ssh
+from .._pool.pool import Connect
+
+
+def run_module(
+    module: AnsibleModule, work: t.Callable[[AnsibleModule], dict[str, t.Any]], needs_ssh: bool = True
+) -> t.NoReturn:
+    """Run a module's work and end it: with its result, or with one clear message."""
+    if needs_ssh and keys.paramiko is None:
+        module.fail_json(msg=missing_required_lib("paramiko", reason="to reach hypervisors and members"))
+    try:
+        result = work(module)
+    except EnsembleError as error:
+        module.fail_json(msg=error.msg, code=error.code, details=error.details)
+    module.exit_json(**result)
+    raise AssertionError("exit_json does not return")
+
+
+class Target(t.NamedTuple):
+    """Which resource a module is about."""
+
+    name: str
+    pool: tuple[Hypervisor, ...]
+    resource: Resource | None
+    known_hosts: str | None
+
+
+def target_of(params: t.Mapping[str, t.Any]) -> Target:
+    """From `declaration`, or from `name` and `pool`.
+
+    Raises:
+        DeclarationError: with every fault.
+    """
+    if params.get("declaration"):
+        resource = load_declaration(params["declaration"])
+        return Target(resource.name, resource.pool, resource, resource.known_hosts)
+    name, pool = parse_target(params["name"], params["pool"])
+    return Target(name, pool, None, params.get("known_hosts"))
+
+
+def ssh_connect(target: Target) -> Connect:
+    """How this target's hypervisors are reached."""
+    return lambda hypervisor: ssh.connect(hypervisor, target.known_hosts)

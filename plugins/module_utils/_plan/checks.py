@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What must hold before anything is planned: nothing foreign in the way, no living address moved."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+from .._model.declaration import Member, Resource
+from .._model.errors import PlanError
+from .._model.identity import domain_name, member_mac, member_uuid
+from .._model.observed import Domain, Observation, ObservedHypervisor
+
+
+def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observation) -> None:
+    """Refuse names, UUIDs and MAC addresses of ours that a machine of somebody else carries.
+
+    Raises:
+        PlanError: `name_taken`, naming each foreign domain and its hypervisor.
+    """
+    names = {domain_name(resource, member): member for member in members}
+    uuids = {member_uuid(resource, member): member for member in names.values()}
+    macs = {member_mac(resource, member): member for member in names.values()}
+    taken = []
+    for hv in observation.hypervisors:
+        for domain in hv.domains:
+            if domain.record is not None and domain.record.get("resource") == resource:
+                continue
+            for what, clash in (
+                ("name", domain.name in names),
+                ("UUID", domain.uuid in uuids),
+                ("MAC address", bool(macs.keys() & set(domain.macs))),
+            ):
+                if clash:
+                    taken.append(f"{domain.name} on {hv.name} (same {what})")
+                    break
+    if taken:
+        raise PlanError(
+            f"these domains belong to somebody else and stand where members of {resource} would: {', '.join(taken)}. "
+            "Nothing was changed. Rename the resource, or remove them yourself if nobody needs them.",
+            code="name_taken",
+            domains=taken,
+        )
+
+
+def refuse_moved_addresses(resource: Resource, owned: t.Mapping[str, tuple[ObservedHypervisor, Domain]]) -> None:
+    """Refuse a declaration that would move a living member's address, and name the ranges that keep it.
+
+    Raises:
+        PlanError: `address_moved`.
+    """
+    moved = []
+    for member in resource.members:
+        lived = _lived_address(owned, member)
+        if lived is not None and lived != member.spec.address:
+            moved.append((member, lived))
+    if not moved:
+        return
+    pins = _pins(resource, owned)
+    raise PlanError(
+        "the declaration moves addresses of members that exist: "
+        + ", ".join(f"{member.name} {lived} -> {member.spec.address}" for member, lived in moved)
+        + ". Nothing was changed. To keep them, pin: "
+        + "; ".join(pins)
+        + ".",
+        code="address_moved",
+        pins=pins,
+    )
+
+
+def _lived_address(owned: t.Mapping[str, tuple[ObservedHypervisor, Domain]], member: Member) -> str | None:
+    if member.name not in owned:
+        return None
+    record = owned[member.name][1].record or {}
+    address = record.get("spec", {}).get("address")
+    return str(address) if address else None
+
+
+def _pins(resource: Resource, owned: t.Mapping[str, tuple[ObservedHypervisor, Domain]]) -> list[str]:
+    """The lines to write into the declaration: a range per counted role, an address per named member."""
+    pins = []
+    for role in resource.roles:
+        if not role.counted:
+            continue
+        for member in role.members:
+            lived = _lived_address(owned, _member(resource, member))
+            if lived is not None:
+                index = int(member.rsplit("-", 1)[1])
+                pins.append(f"roles.{role.name}.range beginning with {_minus(lived, index)}")
+                break
+    for member_ in resource.members:
+        if not any(role.counted for role in map(resource.role, member_.roles)):
+            lived = _lived_address(owned, member_)
+            if lived is not None and lived != member_.spec.address:
+                pins.append(f"members.{member_.name}.address: {lived}")
+    return pins
+
+
+def _member(resource: Resource, name: str) -> Member:
+    return next(member for member in resource.members if member.name == name)
+
+
+def _minus(address: str, offset: int) -> str:
+    return str(ipaddress.IPv4Address(address) - offset)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Placement: pure and deterministic. The same inputs give the same hypervisors."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._model.declaration import Hypervisor, Member, Resource
+from .._model.errors import PlanError
+from .._model.observed import Observation
+
+
+class Room:
+    """What is left of each hypervisor while members are being placed, and who is where."""
+
+    def __init__(self, resource: Resource, observation: Observation) -> None:
+        self.resource = resource
+        self.seen = {hv.name: hv for hv in observation.hypervisors}
+        self.memory: dict[str, float] = {}
+        self.vcpus: dict[str, float] = {}
+        self.carries: dict[str, int] = {}
+        self._spread = {role.name: role.spread for role in resource.roles}
+        self._alike: dict[tuple[str, str | None], int] = {}
+        self._pool = {hv.name: hv for hv in resource.pool}
+        declared = {member.name: member for member in resource.members}
+        for hv in resource.pool:
+            seen = self.seen[hv.name]
+            memory = hv.capacity.memory_mb or seen.memory_mb
+            vcpus = hv.capacity.vcpus or seen.vcpus
+            self.memory[hv.name] = memory * resource.overcommit.memory - seen.reserved_memory_mb
+            self.vcpus[hv.name] = vcpus * resource.overcommit.vcpus - seen.reserved_vcpus
+            self.carries[hv.name] = 0
+        for name, where in settled(observation).items():
+            if name in declared and where in self.memory:
+                self._take(declared[name], where)
+
+    def _take(self, member: Member, hypervisor: str) -> None:
+        self.memory[hypervisor] -= member.spec.memory_mb
+        self.vcpus[hypervisor] -= member.spec.vcpus
+        self.carries[hypervisor] += 1
+        for key in self._keys(member, self._pool[hypervisor]):
+            self._alike[key] = self._alike.get(key, 0) + 1
+
+    def place(self, member: Member) -> tuple[str, str]:
+        """The hypervisor for a member that has none yet, and why.
+
+        Raises:
+            PlanError: no hypervisor can take it; says what each one lacks.
+        """
+        lacks: dict[str, str] = {}
+        fitting: list[Hypervisor] = []
+        for hv in self.resource.pool:
+            lack = self._lack(member, hv)
+            if lack:
+                lacks[hv.name] = lack
+            else:
+                fitting.append(hv)
+        if not fitting:
+            raise PlanError(
+                f"no hypervisor can take member {member.name} ({member.spec.memory_mb} MiB, {member.spec.vcpus} vCPU, "
+                f"image {member.spec.image}): "
+                + "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
+                + ". Add a hypervisor, free room, import the image with playbooks/pool.yml, or declare a smaller size.",
+                code="no_room",
+                member=member.name,
+                lacks=lacks,
+            )
+        order = {hv.name: index for index, hv in enumerate(self.resource.pool)}
+        chosen = min(fitting, key=lambda hv: (*self._rank(member, hv), order[hv.name]))
+        self._take(member, chosen.name)
+        return chosen.name, self._reason(member, chosen, len(fitting))
+
+    def _lack(self, member: Member, hv: Hypervisor) -> str:
+        if member.hypervisor is not None and member.hypervisor != hv.name:
+            return f"the member is pinned to {member.hypervisor}"
+        if member.spec.image not in self.seen[hv.name].images:
+            return f"image {member.spec.image} is not there"
+        if self.memory[hv.name] < member.spec.memory_mb:
+            return f"{max(0, int(self.memory[hv.name]))} MiB free"
+        if self.vcpus[hv.name] < member.spec.vcpus:
+            return f"{max(0, int(self.vcpus[hv.name]))} vCPU free"
+        return ""
+
+    def _peers(self, member: Member, hv: Hypervisor) -> int:
+        """How many members of the same roles share this hypervisor, or its value of the `spread` label."""
+        return max((self._alike.get(key, 0) for key in self._keys(member, hv)), default=0)
+
+    def _keys(self, member: Member, hv: Hypervisor) -> list[tuple[str, str | None]]:
+        """(role, place) for each role of the member that wants to be spread."""
+        found = []
+        for name in member.roles:
+            spread = self._spread[name]
+            if spread is not None:
+                found.append((name, hv.name if spread == "hypervisor" else hv.labels.get(spread)))
+        return found
+
+    def _rank(self, member: Member, hv: Hypervisor) -> tuple[float, ...]:
+        """Lower is better: spread first, then the emptier of the two by members, then by free memory."""
+        return (self._peers(member, hv), self.carries[hv.name], -self.memory[hv.name])
+
+    def _reason(self, member: Member, hv: Hypervisor, fitting: int) -> str:
+        if member.hypervisor is not None:
+            return f"pinned to {hv.name}"
+        spread = [self._spread[name] for name in member.roles if self._spread[name]]
+        by = f"spread over {spread[0]}" if spread else "fewest members"
+        return f"{hv.name}: {by}, image cached, {int(self.memory[hv.name])} MiB left, best of {fitting}"
+
+
+def settled(observation: Observation) -> dict[str, str]:
+    """Member -> hypervisor for all that exists, even half made."""
+    where = {member: hv.name for member, (hv, _artefact) in observation.artefacts().items()}
+    where.update({member: hv.name for member, (hv, _domain) in observation.owned().items()})
+    return where
+
+
+def waves(resource: Resource) -> dict[str, int]:
+    """Role -> wave: a role comes after all roles named in its `after`."""
+    level: dict[str, int] = {}
+    left = list(resource.roles)
+    while left:
+        for role in list(left):
+            if all(name in level for name in role.after):
+                level[role.name] = 1 + max((level[name] for name in role.after), default=-1)
+                left.remove(role)
+    return level
+
+
+def member_waves(resource: Resource) -> t.Mapping[str, int]:
+    """Member -> wave: the earliest wave of its roles, since a member that also heads others must be there first."""
+    level = waves(resource)
+    return {member.name: min(level[name] for name in member.roles) for member in resource.members}

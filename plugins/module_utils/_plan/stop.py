@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The plans that stop or remove a resource: its name and the pool suffice, the ownership records tell the rest."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from .._model.errors import PlanError
+from .._model.identity import domain_name
+from .._model.observed import Observation, Record
+from .actions import Action, Plan
+from .place import settled
+
+
+def plan_stopped(observation: Observation) -> Plan:
+    """No member runs; disks and definitions stay. Members that the declaration no longer names are included."""
+    owned = observation.owned()
+    level = _stop_waves(observation, owned)
+    actions, before, after = [], {}, {}
+    for member, (hv, domain) in sorted(owned.items()):
+        name = domain_name(observation.resource, member)
+        before[name] = after[name] = domain.state
+        if domain.state != "shutoff":
+            actions.append(_stop(member, hv.name, level[member], domain.state, _roles(domain.record)))
+            after[name] = "shutoff"
+    actions.sort(key=lambda action: action.wave)
+    return Plan(observation.resource, tuple(actions), _desired(observation.record, "stopped"), False, before, after)
+
+
+def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Plan:
+    """Nothing is left: no domain, disk, mount or key; only a tombstone on the voters, against older controllers.
+
+    Raises:
+        PlanError: `has_data`, while a stateful role has disks and `delete_data` does not name it.
+    """
+    where = settled(observation)
+    owned = observation.owned()
+    refuse_data_loss(observation, where, owned, delete_data)
+    level = _stop_waves(observation, owned)
+    last = 1 + max(level.values(), default=0)
+    stops, actions, before, after = [], [], {}, {}
+    for member, hypervisor in sorted(where.items()):
+        name = domain_name(observation.resource, member)
+        domain = owned[member][1] if member in owned else None
+        before[name] = domain.state if domain is not None else "a disk without a domain"
+        after[name] = "absent"
+        roles = _roles(domain.record) if domain is not None else ()
+        if domain is not None and domain.state != "shutoff":
+            stops.append(_stop(member, hypervisor, level[member], domain.state, roles))
+        if domain is not None:
+            actions.append(Action("undefine", member, hypervisor, last, "the resource is to be absent", {}, roles))
+        actions.append(Action("remove", member, hypervisor, last, "its disk, mount and keys go with it", {}, roles))
+    stops.sort(key=lambda action: action.wave)
+    record = _desired(observation.record, "absent")
+    forget = bool(record or actions or observation.record.declaration)
+    return Plan(observation.resource, (*stops, *actions), record, forget, before, after)
+
+
+def refuse_data_loss(
+    observation: Observation,
+    where: t.Mapping[str, str],
+    owned: t.Mapping[str, t.Any],
+    delete_data: t.Collection[str],
+) -> None:
+    """Refuse to remove disks of stateful roles that the person did not name."""
+    roles_of = {member: _roles(domain.record) for member, (_hv, domain) in owned.items()}
+    stateful = set(observation.record.stateful)
+    stateful |= {member for member, (_hv, domain) in owned.items() if (domain.record or {}).get("stateful")}
+    kept: dict[str, list[str]] = {}
+    for member in sorted(stateful & set(where)):
+        roles = roles_of.get(member) or _declared_roles(observation.record, member)
+        if not set(roles) & set(delete_data):
+            kept.setdefault(", ".join(roles) or member, []).append(member)
+    if kept:
+        raise PlanError(
+            f"{observation.resource} has data: "
+            + "; ".join(f"role {roles}: {', '.join(members)}" for roles, members in kept.items())
+            + ". Nothing was changed. To remove the data too, name the roles: "
+            + f"delete_data: [{', '.join(kept)}]",
+            code="has_data",
+            members=sorted(member for members in kept.values() for member in members),
+        )
+
+
+def _stop(member: str, hypervisor: str, wave: int, state: str, roles: tuple[str, ...]) -> Action:
+    return Action("stop", member, hypervisor, wave, f"it is {state}", {}, roles)
+
+
+def _roles(record: t.Mapping[str, t.Any] | None) -> tuple[str, ...]:
+    return tuple((record or {}).get("roles", ()))
+
+
+def _role_maps(record: Record) -> list[tuple[str, t.Mapping[str, t.Any]]]:
+    return list(record.declaration.get("roles", ()))
+
+
+def _declared_roles(record: Record, member: str) -> tuple[str, ...]:
+    """The roles of a member whose domain is gone, from the stored declaration."""
+    return tuple(
+        name
+        for name, role in _role_maps(record)
+        if member in role.get("members", ()) or member.rsplit("-", 1)[0] == name.replace("_", "-")
+    )
+
+
+def _stop_waves(observation: Observation, owned: t.Mapping[str, t.Any]) -> dict[str, int]:
+    """Member -> wave, the reverse of the start: what others come after is stopped after them.
+
+    The order comes from the stored declaration; members without one stop at once.
+    """
+    after = {name: list(role.get("after", ())) for name, role in _role_maps(observation.record)}
+    depth: dict[str, int] = {}
+
+    def level(role: str, seen: tuple[str, ...] = ()) -> int:
+        if role not in depth:
+            depth[role] = 1 + max(
+                (level(name, (*seen, role)) for name in after.get(role, ()) if name not in seen), default=-1
+            )
+        return depth[role]
+
+    start = {
+        member: min((level(role) for role in _roles(domain.record)), default=0)
+        for member, (_hv, domain) in owned.items()
+    }
+    top = max(start.values(), default=0)
+    return {member: top - wave for member, wave in start.items()}
+
+
+def _desired(stored: Record, desired: str) -> Record | None:
+    """The stored record with another desired state; None when it says so already, or nothing was ever stored."""
+    if stored.version == 0 or stored.desired == desired:
+        return None
+    return replace(stored, version=stored.version + 1, generation=stored.generation + 1, desired=desired)

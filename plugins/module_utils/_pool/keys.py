@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""SSH keys and known hosts: every key is expected, none is ever accepted because it was offered."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._model.declaration import Hypervisor
+from .._model.errors import HypervisorError
+
+try:
+    import paramiko
+except ImportError:  # reported by the module that needs it
+    paramiko = None  # type: ignore[assignment]
+
+__all__ = [
+    "KeyPair",
+    "generate_key_pair",
+    "known_hosts_line",
+    "paramiko",
+    "public_line",
+    "trust_hypervisor",
+    "trust_key",
+]
+
+USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+
+
+class KeyPair(t.NamedTuple):
+    """An Ed25519 pair in OpenSSH's formats; `public` is one line without a comment."""
+
+    private: str
+    public: str
+
+
+def generate_key_pair() -> KeyPair:
+    """A new pair from the operating system's random numbers."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return KeyPair(private.decode(), public_of(key))
+
+
+def public_of(key: t.Any) -> str:
+    """The public line of a private key object of `cryptography`."""
+    from cryptography.hazmat.primitives import serialization
+
+    line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return str(line.decode())
+
+
+def public_line(private: str) -> str:
+    """The public line that belongs to a private key in OpenSSH's format."""
+    from cryptography.hazmat.primitives import serialization
+
+    return public_of(serialization.load_ssh_private_key(private.encode(), password=None))
+
+
+def known_hosts_line(address: str, port: int, key: str) -> str:
+    """A line of known_hosts(5 of sshd): a port other than 22 is part of the name."""
+    name = address if port == 22 else f"[{address}]:{port}"
+    return f"{name} {key}\n"
+
+
+def trust_key(client: t.Any, address: str, port: int, public: str) -> None:
+    """Let a paramiko client expect exactly this host key at an address."""
+    entry = paramiko.hostkeys.HostKeyEntry.from_line(known_hosts_line(address, port, public).strip())
+    if entry is None:
+        raise HypervisorError(f"{address}: this is no public host key: {public[:60]}", code="bad_host_key")
+    client.get_host_keys().add(entry.hostnames[0], entry.key.get_name(), entry.key)
+
+
+def trust_hypervisor(client: t.Any, hv: Hypervisor, known_hosts: str | None) -> None:
+    """Let a client expect a hypervisor's key: its own `host_key`, else the declared file, else the user's files.
+
+    Raises:
+        HypervisorError: the declared known_hosts file cannot be read.
+    """
+    if hv.host_key is not None:
+        return trust_key(client, hv.address, hv.access.port, hv.host_key)
+    if known_hosts is None:
+        for path in map(os.path.expanduser, USER_KNOWN_HOSTS):
+            if os.path.isfile(path):
+                client.load_system_host_keys(path)
+        return None
+    try:
+        client.load_system_host_keys(known_hosts)
+    except OSError as error:
+        raise HypervisorError(
+            f"known_hosts {known_hosts}: {error.strerror}. Name the file that holds the hypervisors' host keys.",
+            code="no_known_hosts",
+        ) from error
+    return None

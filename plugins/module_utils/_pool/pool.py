@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""All sessions of one run: opened in parallel, kept open, closed together."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import typing as t
+
+from .._model.declaration import Hypervisor
+from .._model.errors import EnsembleError, HypervisorError
+from .session import Session
+
+#: hypervisors spoken to at the same time
+WIDTH = 16
+
+_T = t.TypeVar("_T")
+_R = t.TypeVar("_R")
+
+Connect = t.Callable[[Hypervisor], Session]
+
+
+def in_parallel(work: t.Callable[[_T], _R], items: t.Sequence[_T], width: int = WIDTH) -> list[_R | EnsembleError]:
+    """Results or expected errors in the order of the items; anything else is raised."""
+
+    def guarded(item: _T) -> _R | EnsembleError:
+        try:
+            return work(item)
+        except EnsembleError as error:
+            return error
+
+    if not items:
+        return []
+    with concurrent.futures.ThreadPoolExecutor(min(width, len(items))) as executor:
+        return list(executor.map(guarded, items))
+
+
+def raise_together(outcomes: t.Iterable[t.Any]) -> None:
+    """Raise one error for all the errors among some outcomes.
+
+    Raises:
+        EnsembleError: with every message; code and details of the first.
+    """
+    errors = [outcome for outcome in outcomes if isinstance(outcome, EnsembleError)]
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    message = f"{len(errors)} faults:" + "".join(f"\n  - {error.msg}" for error in errors)
+    raise EnsembleError(message, code=errors[0].code, errors=[error.as_dict() for error in errors])
+
+
+class Pool:
+    """The hypervisors of a resource, each with one session."""
+
+    def __init__(self, hypervisors: t.Sequence[Hypervisor], connect: Connect) -> None:
+        self.hypervisors = tuple(hypervisors)
+        self._connect = connect
+        self.sessions: dict[str, Session] = {}
+
+    def __enter__(self) -> Pool:
+        outcomes = in_parallel(self._connect, self.hypervisors)
+        for outcome in outcomes:
+            if isinstance(outcome, Session):
+                self.sessions[outcome.hypervisor] = outcome
+        try:
+            raise_together(outcomes)
+        except EnsembleError as error:
+            self.close()
+            if isinstance(error, HypervisorError):
+                raise HypervisorError(f"{error.msg} Nothing was changed.", code=error.code, **error.details) from error
+            raise
+        return self
+
+    def __exit__(self, *_exc: t.Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every session."""
+        for session in self.sessions.values():
+            session.close()
+        self.sessions.clear()
+
+    def reconnect(self, name: str) -> Session:
+        """A second session to one hypervisor, for work beside the first; the caller closes it."""
+        return self._connect(next(hv for hv in self.hypervisors if hv.name == name))
+
+    def each(
+        self, work: t.Callable[[Session], _R], names: t.Sequence[str] | None = None
+    ) -> dict[str, _R | EnsembleError]:
+        """Work on hypervisors side by side; hypervisor name -> result or expected error."""
+        chosen = [hv.name for hv in self.hypervisors if names is None or hv.name in names]
+        return dict(zip(chosen, in_parallel(lambda name: work(self.sessions[name]), chosen)))

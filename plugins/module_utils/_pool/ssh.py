@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Sessions over SSH (paramiko): known host keys only, keys only, every step with a deadline."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._model.declaration import Hypervisor
+from .._model.errors import HypervisorError
+from .._model.protocol import COMMAND, MAX_LINE
+from .keys import paramiko, trust_hypervisor
+from .session import Session, Transport
+
+_CHUNK = 65536
+
+
+class SshTransport(Transport):
+    """The host program at the other end of an SSH channel."""
+
+    def __init__(self, name: str, client: t.Any, channel: t.Any) -> None:
+        self._name = name
+        self._client = client
+        self._channel = channel
+        self._buffer = b""
+
+    def exchange(self, line: bytes, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
+        try:
+            self._channel.settimeout(timeout)
+            self._channel.sendall(line)
+            while b"\n" not in self._buffer:
+                self._channel.settimeout(max(0.01, deadline - time.monotonic()))
+                chunk = self._channel.recv(_CHUNK)
+                if not chunk:
+                    raise HypervisorError(f"{self._name}: {self._why_ended()}", code=self._ended_code())
+                self._buffer += chunk
+                if len(self._buffer) > 2 * MAX_LINE:
+                    raise HypervisorError(f"{self._name}: its answer has no end", code="bad_answer")
+        except TimeoutError as error:
+            self.close()
+            raise HypervisorError(
+                f"{self._name} did not answer within {timeout:g} s", code="hypervisor_timeout"
+            ) from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise HypervisorError(f"{self._name}: the connection broke: {error}") from error
+        answer, self._buffer = self._buffer.split(b"\n", 1)
+        return answer
+
+    def _why_ended(self) -> str:
+        if self._channel.exit_status_ready() and self._channel.recv_exit_status() == 127:
+            return f"{COMMAND} is not installed there; run playbooks/pool.yml"
+        words = b""
+        if self._channel.recv_stderr_ready():
+            words = self._channel.recv_stderr(_CHUNK)
+        return "the host program ended" + (": " + words.decode(errors="replace").strip()[-300:] if words else "")
+
+    def _ended_code(self) -> str:
+        missing = self._channel.exit_status_ready() and self._channel.recv_exit_status() == 127
+        return "no_host_program" if missing else "hypervisor_unreachable"
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def connect(hv: Hypervisor, known_hosts: str | None) -> Session:
+    """Open a session within the hypervisor's timeout.
+
+    Raises:
+        HypervisorError: `host_key_unknown`, `host_key_changed`, `no_access` or `hypervisor_unreachable`.
+    """
+    client = open_client(
+        hv.name,
+        hv.address,
+        lambda client: trust_hypervisor(client, hv, known_hosts),
+        hv.access.user,
+        hv.access.port,
+        hv.access.timeout,
+        key_filename=hv.access.private_key,
+    )
+    try:
+        channel = client.get_transport().open_session(timeout=hv.access.timeout)
+        channel.exec_command(COMMAND)
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        client.close()
+        raise HypervisorError(f"{hv.name} ({hv.address}): {error}") from error
+    return Session(hv.name, SshTransport(hv.name, client, channel))
+
+
+def open_client(
+    name: str,
+    address: str,
+    trust: t.Callable[[t.Any], None],
+    user: str,
+    port: int,
+    timeout: float,
+    key_filename: str | None = None,
+    pkey: t.Any = None,
+) -> t.Any:
+    """A connected paramiko client that expects just the host keys which `trust` gives it.
+
+    Raises:
+        HypervisorError: as `connect`.
+    """
+    where = f"{name} ({address})"
+    client = paramiko.SSHClient()
+    trust(client)
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    own_key = key_filename is not None or pkey is not None
+    try:
+        client.connect(
+            address,
+            port=port,
+            username=user,
+            key_filename=key_filename,
+            pkey=pkey,
+            timeout=timeout,
+            banner_timeout=timeout,
+            auth_timeout=timeout,
+            channel_timeout=timeout,
+            allow_agent=not own_key,
+            look_for_keys=not own_key,
+        )
+    except paramiko.BadHostKeyException as error:
+        client.close()
+        raise HypervisorError(
+            f"{where} shows another host key than the known one. If it was reinstalled, replace its line in "
+            "known_hosts after comparing the key on its console; else somebody stands between.",
+            code="host_key_changed",
+        ) from error
+    except paramiko.AuthenticationException as error:
+        client.close()
+        raise HypervisorError(f"{where} takes no key of ours for {user}: {error}", code="no_access") from error
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        client.close()
+        if "not found in known_hosts" in str(error):
+            raise HypervisorError(
+                f"{where}: its host key is unknown. Put it into known_hosts, or as host_key into the pool, after "
+                "comparing it with /etc/ssh/ssh_host_ed25519_key.pub there.",
+                code="host_key_unknown",
+            ) from error
+        raise HypervisorError(
+            f"{where} does not answer within {timeout:g} s: {error or type(error).__name__}"
+        ) from error
+    return client

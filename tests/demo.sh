@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+#
+# The demo on a lab that is up: a batch cluster, a job on it, and what to type next. usage: tests/demo.sh up|down
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+demo=inventories/demo/resource.yml
+play() {
+    ansible-playbook -i "$demo" "playbooks/$1.yml"
+}
+
+case ${1:-} in
+up)
+    play pool
+    play torque
+    play smoke
+    play status
+    cat <<'NEXT'
+
+The cluster is up. What to type next:
+  . .venv/bin/activate
+  ansible-playbook -i inventories/demo/resource.yml playbooks/status.yml
+  ssh -F ~/.cache/ensemble/demo/ssh_config demo-head-0        # then: su - demo, qsub, qstat, pbsnodes
+  ansible-playbook -i inventories/demo/resource.yml playbooks/stop.yml --check --diff
+  make demo-down                                              # removes all of it
+NEXT
+    ;;
+down)
+    if [ -e .lab/ensemble/lab.json ] && [ -x .venv/bin/ansible-playbook ]; then
+        play stop || true # the lab takes the members with it
+    fi
+    python3 tests/lab/ensemble_lab down
+    python3 tests/lab/ensemble_lab purge
+    rm -rf ~/.cache/ensemble/demo
+    echo "Removed: the members, the lab, its images and keys. Left: .venv and Debian packages ('make clean' removes .venv)."
+    ;;
+*)
+    echo "usage: tests/demo.sh up|down" >&2
+    exit 2
+    ;;
+esac
