@@ -10,6 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 LAB ?= ensemble
+TEST_LAB ?= ensemble-test
 HYPERVISORS ?= 3
 ONLY ?=
 
@@ -35,7 +36,7 @@ demo-down: ## remove the demo, the lab and its image caches
 
 test: venv-test ## everything that must pass, from nothing
 	@$(MAKE) --no-print-directory lint unit changelog ansible-lint sanity
-	@$(MAKE) --no-print-directory lab-up lab-test
+	@$(MAKE) --no-print-directory lab-test
 
 test-full: test ## test and the long suites
 
@@ -57,10 +58,12 @@ sanity: venv-test ## ansible-test sanity, without an ignore file
 	tests/sanity.sh
 
 lab-test: venv-test ## the collection against real hypervisors
-	python -m pytest -p no:xdist tests/integration
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3
+	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist tests/integration
 
-bench: venv-test lab-up ## figures, one JSON line each; ONLY=a,b runs some
-	@python tests/bench $(if $(ONLY),--only $(ONLY))
+bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some
+	@$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 >&2
+	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))
 
 lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n
 	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS)

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from ..._model.declaration import MemberSpec
 from ..._model.errors import EnsembleError
 from ..._model.identity import domain_name, member_mac, member_uuid
+from ..announce import announce
 from ..settings import Settings
 from .base import Driver, Ownership, Seed
 from .libvirt_common import connect, ensure_namespace, libvirt, lookup, metadata_element, ownership_record, state_names
@@ -85,6 +86,9 @@ class LxcDriver(Driver):
             domain.resume()
         elif not domain.isActive():
             domain.create()
+            spec = (ownership_record(domain) or {}).get("spec", {})
+            if spec.get("address"):
+                announce(spec["bridge"], member_mac(resource, member), spec["address"])
 
     def stop(self, resource: str, member: str, timeout: float) -> bool:
         domain = self._require(resource, member)
