@@ -87,9 +87,14 @@ class Lease:
         if len(granted) <= len(self._voters) // 2 or self._clock() > begun + SAFE_SHARE * self._ttl:
             self.release()
             refused = [answer for answer in answers if not answer["granted"]]
-            if refused:
+            if refused and len(granted) <= len(self._voters) // 2:
                 raise _held(refused[0])
             self._need_majority(len(granted))
+            raise LeaseError(
+                "the voters answered too late to hold the lease safely. Nothing was changed; look after the load of "
+                "the hypervisors that vote, or declare a longer election.ttl.",
+                code="no_quorum",
+            )
         with self._guard:
             self._token = (epoch, term)
             self._until = begun + SAFE_SHARE * self._ttl
@@ -116,6 +121,8 @@ class Lease:
         """
         if self.remaining() < seconds:
             self.renew()
+        if self.remaining() < seconds:
+            raise LeaseError("the lease was lost: its voters answer too late to renew it in time", code="lease_lost")
 
     def release(self) -> None:
         """Give the lease back on every voter that answers; what does not answer expires by itself."""

@@ -75,17 +75,22 @@ class Images:
             source = _source(path)
             entry_path = os.path.join(self._names, name + ".json")
             entry = read_json(entry_path)
-            if entry is not None and entry["source"] == source and checksum in (None, entry["sha256"]):
+            same = entry is not None and entry["source"] == source and checksum in (None, entry["sha256"])
+            if same and self._cached(entry["sha256"]):
                 return False
             digest = _sha256(path)
             if checksum is not None and digest != checksum:
                 raise ImageError(
                     f"image {name}: {path} has sha256 {digest}, expected {checksum}", code="image_checksum"
                 )
-            if not os.path.isdir(os.path.join(self._folder, digest)):
+            unpacked = not self._cached(digest)
+            if unpacked:
                 self._unpack(path, digest)
             write_json(entry_path, {"sha256": digest, "source": source}, 0o644)
-            return entry is None or bool(entry["sha256"] != digest)
+            return unpacked or entry is None or bool(entry["sha256"] != digest)
+
+    def _cached(self, digest: str) -> bool:
+        return os.path.isdir(os.path.join(self._folder, digest, "root"))
 
     def _unpack(self, path: str, digest: str) -> None:
         aside = os.path.join(self._folder, f".half-{digest}")
@@ -113,6 +118,8 @@ def _source(path: str) -> dict[str, t.Any]:
         stat = os.stat(path)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}. Put the image there, or name another path.") from error
+    if not os.path.isfile(path):
+        raise ImageError(f"{path} is not a file. Put the image's archive there, or name another path.")
     return {"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 

@@ -34,8 +34,8 @@ class Records:
         stored = int(self.read().get("version", 0))
         if record.get("version") != stored + 1:
             raise RefusedError(
-                f"the record of {self._resource} is at version {stored}, not {int(record.get('version', 0)) - 1}: "
-                "somebody else changed it. Nothing was changed; run again.",
+                f"the record of {self._resource} is at version {stored}; version {record.get('version')!r} does not "
+                "follow it: somebody else changed it. Nothing was changed; run again.",
                 code="record_changed",
                 stored=stored,
             )

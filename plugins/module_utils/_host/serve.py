@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import RESERVED_NAMES, RESOURCE_NAME
-from .._model.protocol import MAX_LINE, MEMBER_VERBS, MUTATING, PROTOCOL, VERSION
+from .._model.protocol import MAX_LINE, MEMBER_VERBS, MUTATING, PROTOCOL, UNSCOPED, VERSION
 from .._model.reader import REQUIRED, Section
 from .fence import fenced
 from .verbs import Batch, Host
@@ -77,7 +77,7 @@ def _results(host: Host, request: dict[str, t.Any]) -> list[dict[str, t.Any]]:
             code="protocol",
         )
     batch, verbs = _parse(request)
-    mutating = any(verb.get("verb") in MUTATING for verb in verbs)
+    mutating = any(verb["verb"] in MUTATING for verb in verbs)
     guard = (
         fenced(host.state, batch.resource, batch.token, batch.generation, LOCK_TIMEOUT) if mutating else nullcontext()
     )
@@ -90,12 +90,12 @@ def _parse(request: dict[str, t.Any]) -> tuple[Batch, list[dict[str, t.Any]]]:
     section = Section(request, "", faults)
     verbs = section.items("verbs", "verbs", required=True)
     for index, verb in enumerate(verbs):
-        if not isinstance(verb, dict):
-            section.fault(f"verbs[{index}]", verb, "a mapping")
-    mutating = any(isinstance(verb, dict) and verb.get("verb") in MUTATING for verb in verbs)
-    scoped = mutating or any(
-        isinstance(verb, dict) and verb.get("verb") not in ("hello", "image_import") for verb in verbs
-    )
+        if not isinstance(verb, dict) or not isinstance(verb.get("verb"), str):
+            section.fault(f"verbs[{index}]", verb, "a mapping whose key verb is a name")
+    if faults:
+        raise EnsembleError("; ".join(map(str, faults)), code="invalid_request")
+    mutating = any(verb["verb"] in MUTATING for verb in verbs)
+    scoped = any(verb["verb"] not in UNSCOPED for verb in verbs)
     resource = section.text("resource", REQUIRED if scoped else "", RESOURCE_NAME, "a resource's name")
     if resource in RESERVED_NAMES:
         section.fault("resource", resource, "another name: this one is reserved")
@@ -120,7 +120,7 @@ def _run(host: Host, batch: Batch, verbs: list[dict[str, t.Any]]) -> list[dict[s
     results: list[dict[str, t.Any]] = [{} for verb in verbs]
     chains: dict[str, list[int]] = {}
     for index, verb in enumerate(verbs):
-        if verb.get("verb") in MEMBER_VERBS:
+        if verb["verb"] in MEMBER_VERBS:
             chains.setdefault(str(verb.get("member")), []).append(index)
         else:
             results[index] = _one(host, batch, verb)

@@ -52,6 +52,11 @@ class Network:
     gateway: str | None = None
     dns: tuple[str, ...] = ()
 
+    def hosts(self, address: ipaddress.IPv4Address | None) -> bool:
+        """Whether a machine may have this address."""
+        ends = (self.cidr.network_address, self.cidr.broadcast_address)
+        return address is not None and address in self.cidr and address not in ends
+
 
 @dataclass(frozen=True)
 class MemberSpec:

@@ -34,17 +34,28 @@ def read_yaml(path: str) -> tuple[t.Any, list[Fault]]:
     if len(text) > MAX_BYTES:
         raise DeclarationError(path, [Fault("file", "more than 4 MiB", "a declaration of a few pages")])
     faults: list[Fault] = []
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
             _note_duplicates(node, "", faults)
         data = loader.construct_document(node) if node is not None else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # a value that its own tag contradicts (`!!bool maybe`) makes PyYAML raise whatever its constructor meets
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
         one_line = " ".join(str(error).split())
         raise DeclarationError(path, [Fault("file", one_line, "well-formed YAML")]) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return data, faults
 
 
@@ -75,7 +86,8 @@ def is_declaration(path: str) -> bool:
             text = stream.read(MAX_BYTES)
     except (OSError, UnicodeDecodeError):
         return False
-    return any(line.split("#")[0].split() == ["plugin:", PLUGIN_NAME] for line in text.replace('"', "").splitlines())
+    bare = text.replace('"', "").replace("'", "")
+    return any(line.split("#")[0].split() == ["plugin:", PLUGIN_NAME] for line in bare.splitlines())
 
 
 def load_declaration(path: str) -> Resource:

@@ -21,6 +21,9 @@ MUTATING = frozenset(
 #: verbs on one member; those of different members run side by side
 MEMBER_VERBS = frozenset({"prepare", "define", "start", "stop", "undefine", "remove"})
 
+#: verbs that concern no resource
+UNSCOPED = frozenset({"hello", "image_import"})
+
 #: name of the host program's command on every hypervisor
 COMMAND = "ensemble-host"
 

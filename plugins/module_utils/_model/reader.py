@@ -18,7 +18,10 @@ _SHOWN = 60
 
 def shown(value: t.Any) -> str:
     """A value as it appears in a fault: short, quoted as Python would."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -44,8 +47,9 @@ class Section:
         return f"{self.path}.{key}" if self.path else key
 
     def fault(self, key: str, found: t.Any, expected: str) -> None:
-        """Note a fault at a key."""
-        self.faults.append(Fault(self.at(key), found if isinstance(found, str) else shown(found), expected))
+        """Note a fault at a key; `found` is the value, or words about it."""
+        words = found if isinstance(found, str) and len(found) <= 2 * _SHOWN else shown(found)
+        self.faults.append(Fault(self.at(key), words, expected))
 
     def __contains__(self, key: str) -> bool:
         return self._raw.get(key) is not None
@@ -142,10 +146,10 @@ class Section:
             return []
         return value
 
-    def names(self, key: str, pattern: t.Pattern[str], what: str) -> tuple[str, ...]:
+    def names(self, key: str, pattern: t.Pattern[str], what: str, required: bool = False) -> tuple[str, ...]:
         """A list of names, each once."""
         found: list[str] = []
-        for index, value in enumerate(self.items(key, what)):
+        for index, value in enumerate(self.items(key, what, required)):
             if not isinstance(value, str) or not pattern.fullmatch(value):
                 self.fault(f"{key}[{index}]", value, f"{what} matching {pattern.pattern}")
             elif value in found:

@@ -10,7 +10,7 @@ from .addresses import Range, nth, size, split
 from .declaration import Hypervisor, Member, Network, Role
 from .errors import Fault
 from .identity import MEMBER_NAME, RESERVED_NAMES, ROLE_NAME, group_name, member_of_role
-from .reader import Section, label_pattern
+from .reader import Section, label_pattern, shown
 from .roster import Roster
 from .sections import Settings, read_range, read_settings
 from .stacks import STACKS
@@ -39,14 +39,15 @@ def read_roles(
     """All roles in declared order, and all members."""
     section = top.section("roles", "at least one role")
     sections = {name: section.section(name) for name in section.key_names()}
+    own_groups = {group_name(resource), *(group_name(resource, name) for name in sections)}
     if "roles" in top and not sections:
         top.fault("roles", "no role", "at least one role")
     for name in sections:
         if not ROLE_NAME.fullmatch(name):
-            section.fault(name, f"the name {name!r}", f"a role's name matching {ROLE_NAME.pattern}")
-        elif name in RESERVED_NAMES or group_name(name) == group_name(resource):
+            section.fault(name, f"the name {shown(name)}", f"a role's name matching {ROLE_NAME.pattern}")
+        elif name in RESERVED_NAMES or group_name(name) in own_groups:
             section.fault(name, f"the name {name!r}", "another name: this one is taken by a group of its own")
-    counted = [name for name, role in sections.items() if "count" in role]
+    counted = [name for name, role in sections.items() if "members" not in role]
     blocks = dict(zip(counted, split(whole, len(counted)))) if whole and counted else {}
     roster = Roster(top.faults, resource, network, pool)
     named = top.section("members")
@@ -55,7 +56,7 @@ def read_roles(
     for name in named.key_names():
         roster.named(name, named.section(name), [role.name for role in roles if name in role.members], defaults)
     _refuse_circle(roles, section)
-    return tuple(roles), roster.members()
+    return tuple(roles), roster.members(roles)
 
 
 def refuse_missing_roles(stack: str | None, roles: t.Sequence[Role], faults: list[Fault]) -> None:
@@ -78,7 +79,7 @@ def _role(name: str, section: Section, context: _Context) -> Role:
             "count", "both count and members" if "count" in section else "neither count nor members", "one of them"
         )
     if "members" in section:
-        members = section.names("members", MEMBER_NAME, "a member's name")
+        members = section.names("members", MEMBER_NAME, "a member's name", required=True)
         for index, member in enumerate(members):
             if member not in context.named:
                 section.fault(f"members[{index}]", member, "a name under the top-level key members")

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .declaration import Hypervisor, Member, MemberSpec, Network
+from .declaration import Hypervisor, Member, MemberSpec, Network, Role
 from .errors import Fault
 from .identity import MEMBER_NAME, domain_name
-from .reader import Section, label_pattern
+from .reader import Section, label_pattern, shown
 from .sections import Settings, as_address, read_settings
 
 
@@ -28,20 +28,22 @@ class Roster:
         if network and network.gateway:
             self._addresses[network.gateway] = "the gateway"
 
-    def members(self) -> tuple[Member, ...]:
-        return tuple(self._members.values())
+    def members(self, roles: t.Sequence[Role]) -> tuple[Member, ...]:
+        """All members, role by role, so that the order in which named ones are written says nothing."""
+        order = dict.fromkeys(name for role in roles for name in role.members)
+        return tuple(self._members[name] for name in order if name in self._members)
 
     def named(self, name: str, section: Section, roles: t.Sequence[str], defaults: Settings) -> None:
         """A member under the top-level key `members`, with settings of its own."""
         if not MEMBER_NAME.fullmatch(name):
             section.faults.append(
-                Fault(section.path, f"the name {name!r}", f"a member's name matching {MEMBER_NAME.pattern}")
+                Fault(section.path, f"the name {shown(name)}", f"a member's name matching {MEMBER_NAME.pattern}")
             )
         if not roles:
             section.faults.append(Fault(section.path, "a member without a role", "a role whose members name it"))
         address = section.address("address")
-        if address and self.network and as_address(address) not in self.network.cidr:
-            section.fault("address", address, f"an address of network.cidr {self.network.cidr}")
+        if address and self.network and not self.network.hosts(as_address(address)):
+            section.fault("address", address, f"a host's address in network.cidr {self.network.cidr}")
         hypervisor = section.text("hypervisor", None, label_pattern(), "a hypervisor's name")
         if hypervisor is not None and hypervisor not in {hv.name for hv in self.pool}:
             section.fault("hypervisor", hypervisor, "one of " + ", ".join(hv.name for hv in self.pool))
@@ -62,7 +64,12 @@ class Roster:
             faults.append(Fault(path, f"a second member {name}", "each member's name once"))
             return
         if len(domain_name(self.resource, name)) > 63:
-            faults.append(Fault(path, f"the host name {domain_name(self.resource, name)}", "at most 63 characters"))
+            found = f"the host name {shown(domain_name(self.resource, name))}"
+            faults.append(Fault(path, found, "at most 63 characters"))
+        if domain_name(self.resource, name) in {hv.name for hv in self.pool}:
+            index = [hv.name for hv in self.pool].index(domain_name(self.resource, name))
+            found = f"the name {domain_name(self.resource, name)}"
+            faults.append(Fault(f"pool[{index}].name", found, f"another name than that of member {name}'s host"))
         if settings.image is None:
             faults.append(Fault(f"{path}.image", "nothing", "an image here or under defaults"))
         if address is not None:

@@ -15,6 +15,8 @@ from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
 from .reader import Section, label_pattern
 
 DRIVERS = ("lxc",)
+#: printable, and what a file system can store: no surrogates
+_FILE_PATH = re.compile("[ -~\u00a0-\ud7ff\ue000-\U0010ffff]+")
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]{0,100}")
 _HOST_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}")
@@ -38,7 +40,7 @@ def read_resource_name(top: Section) -> str:
 
 
 def read_file_path(section: Section, key: str, source: str) -> str | None:
-    value = section.text(key, default=None, what="a file's path")
+    value = section.text(key, None, _FILE_PATH, "a file's path")
     if value is None:
         return None
     folder = os.path.dirname(os.path.abspath(source))

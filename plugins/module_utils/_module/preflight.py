@@ -20,7 +20,8 @@ def find_declaration(sources: t.Sequence[str], stack: str | None) -> tuple[str, 
         EnsembleError: none, or several.
         DeclarationError: with every fault found.
     """
-    found = [path for source in sources for path in _files(source) if is_declaration(path)]
+    candidates = {os.path.realpath(path): path for source in sources for path in _files(source)}
+    found = [path for path in candidates.values() if is_declaration(path)]
     if len(found) != 1:
         what = "no declaration is" if not found else f"{len(found)} declarations are"
         raise EnsembleError(

@@ -34,6 +34,11 @@ class Room:
         for name, where in settled(observation).items():
             if name in declared and where in self.memory:
                 self._take(declared[name], where)
+        for name, (where_, domain) in observation.owned().items():
+            if name not in declared and where_.name in self.memory:
+                size = (domain.record or {}).get("spec", {})
+                self.memory[where_.name] -= size.get("memory_mb", 0)
+                self.vcpus[where_.name] -= size.get("vcpus", 0)
 
     def _take(self, member: Member, hypervisor: str) -> None:
         self.memory[hypervisor] -= member.spec.memory_mb

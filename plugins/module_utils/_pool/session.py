@@ -68,13 +68,14 @@ class Session:
             if len(line) > MAX_LINE:
                 raise HypervisorError(f"a batch of {len(line)} bytes is more than a hypervisor reads ({MAX_LINE})")
             answer = self._decode(self._transport.exchange(line, timeout))
-            if "error" in answer:
+            if isinstance(answer.get("error"), dict):
                 raise self._error(answer["error"])
-            if answer.get("id") != self._ident or len(answer.get("results", ())) != len(verbs):
+            results = answer.get("results")
+            if answer.get("id") != self._ident or not isinstance(results, list) or len(results) != len(verbs):
                 raise HypervisorError(
                     f"{self.hypervisor}: its answer does not belong to the question", code="bad_answer"
                 )
-            return t.cast("list[dict[str, t.Any]]", answer["results"])
+            return results
 
     def call(self, verb: str, timeout: float, fields: t.Mapping[str, t.Any] | None = None, **common: t.Any) -> t.Any:
         """The value of one verb.

@@ -43,9 +43,10 @@ class LxcDriver(Driver):
         return self._connection
 
     def domains(self) -> list[dict[str, t.Any]]:
+        connection = self.connection
         words = state_names()
         found = []
-        for domain in self.connection.listAllDomains():
+        for domain in connection.listAllDomains():
             try:
                 found.append(_describe(domain, words))
             except libvirt.libvirtError as error:

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from ..._model.declaration import MemberSpec
 from ..._model.identity import domain_name, member_mac, member_uuid
+from ..images import ImageError
 from .base import Seed
 
 
@@ -53,13 +55,43 @@ def nameservers() -> tuple[str, ...]:
 
 
 def write_seed(root: str, files: t.Mapping[str, tuple[str, int]]) -> None:
-    """Write the files below a root that no member has run in yet; a symbolic link as last part is replaced."""
-    for name, (text, mode) in files.items():
-        path = os.path.join(root, name)
-        os.makedirs(os.path.dirname(path), mode=0o700 if name.startswith("root/") else 0o755, exist_ok=True)
-        if os.path.islink(path) or os.path.exists(path):
-            os.unlink(path)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with os.fdopen(fd, "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), mode)
-            stream.write(text)
+    """Write the files below a root that no member has run in yet.
+
+    No symbolic link of the image is followed: as last part it is replaced, before it the image is refused.
+
+    Raises:
+        ImageError: a folder on the way is something else in this image.
+    """
+    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name, (text, mode) in files.items():
+            *folders, last = name.split("/")
+            with _folder(top, folders, 0o700 if folders[0] == "root" else 0o755) as folder:
+                _replace(folder, last, text, mode)
+    finally:
+        os.close(top)
+
+
+@contextlib.contextmanager
+def _folder(top: int, parts: t.Sequence[str], mode: int) -> t.Iterator[int]:
+    """A descriptor of a folder below `top`, made where it is missing."""
+    with contextlib.ExitStack() as stack:
+        folder = top
+        for part in parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, mode, dir_fd=folder)
+            try:
+                folder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            except OSError as error:
+                raise ImageError(f"the image has no plain folder {'/'.join(parts)}: {error.strerror}") from error
+            stack.callback(os.close, folder)
+        yield folder
+
+
+def _replace(folder: int, name: str, text: str, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=folder)
+    with os.fdopen(fd, "w", encoding="utf-8") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(text)

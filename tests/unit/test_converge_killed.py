@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""A run that is killed at any step: the next one adopts, finishes or removes what it left."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+import typing as t
+
+import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
+from declared import BASE, parsed
+from world import Killed, World, keep_boot_ids_aside
+
+POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
+RESOURCE = parsed(pool=POOL, election={"ttl": 3})
+MEMBERS = [RESOURCE.domain(member.name) for member in RESOURCE.members]
+#: far more than any run has
+MANY = 60
+#: what was there before, what was asked for, what is asked for next
+STORIES = [
+    ("absent", "started", "started"),
+    ("absent", "started", "absent"),
+    ("started", "stopped", "stopped"),
+    ("started", "absent", "absent"),
+    ("started", "absent", "started"),
+]
+
+
+class Pool:
+    """A pool whose voters' clock can be moved past the lease of a run that was killed."""
+
+    def __init__(self, folder: pathlib.Path, patch: pytest.MonkeyPatch) -> None:
+        keep_boot_ids_aside(patch)
+        self.world = World(folder, RESOURCE.pool)
+        self.ahead = 0.0
+        real = time.clock_gettime
+        patch.setattr(time, "clock_gettime", lambda clock: real(clock) + self.ahead)
+
+    def run(self, state: str) -> Outcome:
+        declared: Resource | None = RESOURCE if state == "started" else None
+        options: dict[str, t.Any] = {"wait": False, "lease_timeout": 0.0, "lease_ttl": 3.0}
+        return converge(Request("demo", RESOURCE.pool, state, declared, **options), self.world.connect)
+
+    def killed(self, state: str, arm: t.Callable[[], None]) -> bool:
+        """Whether a run was killed, with everything it had open; its lease is over afterwards."""
+        arm()
+        try:
+            self.run(state)
+            return False
+        except Killed:
+            return True
+        finally:
+            self.ahead += 100.0
+            self.world.before = self.world.after = lambda _name: None
+            for driver in self.world.drivers.values():
+                driver.tick = lambda: None
+
+    def judge(self, state: str) -> None:
+        """The next run ends well, and one more has nothing to do."""
+        self.run(state)
+        expected = {} if state == "absent" else dict.fromkeys(MEMBERS, "running" if state == "started" else "shutoff")
+        assert self.world.states() == expected
+        assert self.world.disks() == ({} if state == "absent" else {m.name: True for m in RESOURCE.members})
+        again = self.run(state)
+        assert (again.plan.actions, again.plan.record, again.plan.forget) == ((), None, False)
+        if state == "absent":
+            for host in self.world.hosts.values():
+                assert Records(host.state, "demo").secrets() == {}
+
+
+class Bomb:
+    """Goes off at the n-th call, and at every later one: the dead do not act."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, *_args: t.Any) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            raise Killed
+
+
+def at_exchange(pool: Pool, number: int) -> None:
+    pool.world.before = Bomb(number)
+
+
+def after_exchange(pool: Pool, number: int) -> None:
+    bomb = Bomb(number)
+    pool.world.after = bomb
+    pool.world.before = lambda _name: bomb() if bomb.left <= 0 else None
+
+
+def within_a_hypervisor(pool: Pool, number: int) -> None:
+    """The power goes while a hypervisor works: the driver's n-th change is the last one anywhere."""
+    bomb = Bomb(number)
+    for driver in pool.world.drivers.values():
+        driver.tick = bomb
+    pool.world.before = lambda _name: bomb() if bomb.left <= 0 else None
+
+
+@pytest.mark.parametrize("moment", [at_exchange, after_exchange, within_a_hypervisor])
+@pytest.mark.parametrize(("first", "asked", "then"), STORIES)
+def test_killed_at_every_step(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: t.Callable[[Pool, int], None],
+    first: str,
+    asked: str,
+    then: str,
+) -> None:
+    for number in range(1, MANY):
+        with monkeypatch.context() as patch:
+            pool = Pool(tmp_path / str(number), patch)
+            if first != "absent":
+                pool.run(first)
+            was_killed = pool.killed(asked, lambda pool=pool, number=number: moment(pool, number))  # type: ignore[misc]
+            pool.judge(then)
+        if not was_killed:
+            assert number > 3, "the run has hardly any steps"
+            return
+    pytest.fail(f"a run has more than {MANY} steps")
+
+
+def test_killed_again_and_again_it_ends_in_the_declared_state(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(tmp_path, monkeypatch)
+    for number in [6, 9, 10, 11, 12, 13]:
+        pool.killed("started", lambda number=number: after_exchange(pool, number))  # type: ignore[misc]
+    pool.judge("started")
+
+
+def test_the_lease_of_the_dead_is_waited_for_by_others(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(tmp_path, monkeypatch)
+    assert pool.killed("started", lambda: within_a_hypervisor(pool, 2))
+    pool.ahead -= 100.0
+    with pytest.raises(Exception, match="is at work on this resource"):
+        pool.run("started")
+    pool.ahead += 100.0
+    pool.judge("started")

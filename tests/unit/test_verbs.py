@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The host program's verbs take typed fields only, and do with them what they say."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.serve import handle
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.verbs import Host
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MEMBER_VERBS, MUTATING, PROTOCOL
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.keys import generate_key_pair
+from declared import merged, parsed
+from hypothesis import given
+from hypothesis import strategies as st
+from world import IMAGE, MemoryDriver, host_at, keep_boot_ids_aside
+
+PAIR = generate_key_pair()
+SPEC = parsed().members[0].spec.as_dict()
+SEED = {"host_key": PAIR.private, "host_key_public": PAIR.public, "authorized_keys": [PAIR.public]}
+#: every verb with fields that are right
+GOOD: dict[str, dict[str, t.Any]] = {
+    "hello": {},
+    "observe": {},
+    "image_import": {"name": "node", "path": "/nowhere/node.tar", "checksum": "0" * 64},
+    "lease_read": {},
+    "lease_request": {"term": 1, "session": "desk/1", "holder": "me@desk (pid 1)", "ttl": 15.0},
+    "lease_release": {"session": "desk/1"},
+    "record_read": {},
+    "record_write": {"record": {"version": 1}},
+    "secrets_read": {},
+    "secrets_add": {"secrets": {"munge.key": "c2VjcmV0", "host_key/head-0": "x"}},
+    "forget": {},
+    "prepare": {"member": "head-0", "spec": SPEC, "seed": SEED},
+    "define": {"member": "head-0", "spec": SPEC, "roles": ["head"], "stateful": True},
+    "start": {"member": "head-0"},
+    "stop": {"member": "head-0", "timeout": 5},
+    "undefine": {"member": "head-0"},
+    "remove": {"member": "head-0"},
+}
+#: verb, what is laid over its good fields, and the path that is told
+BAD: list[tuple[str, dict[str, t.Any], str]] = [
+    ("image_import", {"name": "../x"}, "name"),
+    ("image_import", {"path": "node.tar"}, "path"),
+    ("image_import", {"path": "/a b;c"}, "path"),
+    ("image_import", {"checksum": "abc"}, "checksum"),
+    ("lease_request", {"term": 0}, "term"),
+    ("lease_request", {"term": "1"}, "term"),
+    ("lease_request", {"term": True}, "term"),
+    ("lease_request", {"session": None}, "session"),
+    ("lease_request", {"session": "a b"}, "session"),
+    ("lease_request", {"holder": "a\nb"}, "holder"),
+    ("lease_request", {"ttl": 1}, "ttl"),
+    ("lease_request", {"ttl": "long"}, "ttl"),
+    ("lease_release", {"session": 7}, "session"),
+    ("record_write", {"record": None}, "record"),
+    ("record_write", {"record": [1]}, "record"),
+    ("secrets_add", {"secrets": [1]}, "secrets"),
+    ("secrets_add", {"secrets": {"../../etc/passwd": "x"}}, "secrets.../../etc/passwd"),
+    ("secrets_add", {"secrets": {"a": 7}}, "secrets.a"),
+    ("prepare", {"seed": None}, "seed"),
+    ("prepare", {"seed": {"host_key": "no key"}}, "seed.host_key"),
+    ("prepare", {"seed": {"host_key_public": "no key"}}, "seed.host_key_public"),
+    ("prepare", {"seed": {"authorized_keys": []}}, "seed.authorized_keys"),
+    ("prepare", {"seed": {"authorized_keys": ['command="x" ssh-ed25519 AAAA']}}, "seed.authorized_keys[0]"),
+    ("prepare", {"seed": {"authorized_keys": ["ssh-ed25519 AAAA\nssh-rsa BBBB"]}}, "seed.authorized_keys[0]"),
+    ("prepare", {"seed": {"user_data": "x"}}, "seed.user_data"),
+    ("prepare", {"spec": {"xml": "<domain/>"}}, "spec.xml"),
+    ("define", {"spec": None}, "spec"),
+    ("define", {"spec": {"driver": "qemu"}}, "spec.driver"),
+    ("define", {"spec": {"image": "a/b"}}, "spec.image"),
+    ("define", {"spec": {"vcpus": 0}}, "spec.vcpus"),
+    ("define", {"spec": {"memory_mb": "512"}}, "spec.memory_mb"),
+    ("define", {"spec": {"address": "10.0.0.0/24"}}, "spec.address"),
+    ("define", {"spec": {"prefix": 33}}, "spec.prefix"),
+    ("define", {"spec": {"bridge": "br0 x"}}, "spec.bridge"),
+    ("define", {"spec": {"gateway": "nowhere"}}, "spec.gateway"),
+    ("define", {"spec": {"dns": ["nowhere"]}}, "spec.dns"),
+    ("define", {"spec": {"dns": "10.0.0.1"}}, "spec.dns"),
+    ("define", {"roles": ["He ad"]}, "roles[0]"),
+    ("define", {"roles": "head"}, "roles"),
+    ("define", {"stateful": "yes"}, "stateful"),
+    ("start", {"member": "../head-0"}, "member"),
+    ("start", {"member": None}, "member"),
+    ("start", {"member": ["head-0"]}, "member"),
+    ("start", {"driver": "qemu"}, "driver"),
+    ("stop", {"timeout": -1}, "timeout"),
+    ("stop", {"timeout": 301}, "timeout"),
+    ("stop", {"timeout": "soon"}, "timeout"),
+    ("undefine", {"member": 7}, "member"),
+    ("remove", {"member": "HEAD"}, "member"),
+    *((verb, {"xml": "<domain/>"}, "xml") for verb in GOOD),
+]
+
+
+@pytest.fixture
+def driver() -> MemoryDriver:
+    return MemoryDriver()
+
+
+@pytest.fixture
+def host(tmp_path: pathlib.Path, driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> Host:
+    keep_boot_ids_aside(monkeypatch)
+    return host_at(tmp_path, "hv1", driver)
+
+
+def ask(host: Host, verb: str, fields: t.Mapping[str, t.Any], term: int = 1) -> dict[str, t.Any]:
+    """The one result of one verb."""
+    request = {"protocol": PROTOCOL, "id": 1, "resource": "demo", "verbs": [{"verb": verb, **fields}]}
+    if verb in MUTATING:
+        request.update(generation=1, token=[1, term])
+    answer = handle(host, json.dumps(request).encode() + b"\n")
+    assert "error" not in answer, answer
+    return t.cast("dict[str, t.Any]", answer["results"][0])
+
+
+def value(host: Host, verb: str, **fields: t.Any) -> t.Any:
+    result = ask(host, verb, fields or GOOD[verb])
+    assert result["ok"], result
+    return result["value"]
+
+
+def test_the_table_knows_every_verb(host: Host) -> None:
+    assert set(GOOD) == host.verbs
+    assert host.verbs >= MUTATING >= MEMBER_VERBS
+
+
+@pytest.mark.parametrize(("verb", "change", "path"), BAD, ids=str)
+def test_a_wrong_field_is_named_and_nothing_is_done(
+    host: Host, driver: MemoryDriver, verb: str, change: dict[str, t.Any], path: str
+) -> None:
+    result = ask(host, verb, merged(GOOD[verb], change))
+    assert result["ok"] is False
+    assert result["error"]["code"] == "invalid_request"
+    assert f"{path}: found " in result["error"]["msg"]
+    assert driver.calls == []
+
+
+JUNK = st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.lists(st.integers(), max_size=2)
+
+
+@given(st.sampled_from(sorted(GOOD)), st.dictionaries(st.text(max_size=4), JUNK, max_size=2), st.data())
+def test_any_fields_are_answered(verb: str, extra: dict[str, t.Any], data: st.DataObject) -> None:
+    host = Host({"lxc": MemoryDriver()}, str(pathlib.Path.home() / "state"), "hv1")
+    fields = {**GOOD[verb], **extra}
+    for name in GOOD[verb]:
+        if data.draw(st.booleans()):
+            fields[name] = data.draw(JUNK)
+    if not extra and fields == GOOD[verb]:
+        return
+    result = ask(host, verb, fields) if "verb" not in extra and not verb.startswith("lease") else {"ok": True}
+    assert result["ok"] or result["error"]["code"] != "failed"
+
+
+def test_the_life_of_a_member(host: Host, driver: MemoryDriver) -> None:
+    for verb in ("prepare", "define", "start"):
+        assert value(host, verb) == {}
+    seen = value(host, "observe")
+    assert seen["hostname"] == "hv1"
+    assert seen["images"] == {"node": IMAGE}
+    assert seen["artefacts"] == [{"member": "head-0", "prepared": True, "image": "node"}]
+    [domain] = seen["domains"]
+    assert (domain["name"], domain["state"]) == ("demo-head-0", "running")
+    record = domain["record"]
+    assert (record["resource"], record["member"], record["roles"]) == ("demo", "head-0", ["head"])
+    assert (record["generation"], record["token"], record["stateful"]) == (1, [1, 1], True)
+    assert (record["image_digest"], record["spec"]) == (IMAGE, SPEC)
+    assert record["digest"] == parsed().members[0].spec.digest
+    assert driver.seeds["head-0"].authorized_keys == (PAIR.public,)
+    assert value(host, "stop") == {"forced": False}
+    for verb in ("undefine", "remove"):
+        value(host, verb)
+    assert (driver.defined, driver.disks) == ({}, {})
+
+
+def test_define_needs_a_finished_disk(host: Host) -> None:
+    assert ask(host, "define", GOOD["define"])["error"]["code"] == "not_prepared"
+
+
+def test_the_lease_verbs(host: Host) -> None:
+    assert value(host, "lease_read")["term"] == 0
+    assert value(host, "lease_request")["granted"] is True
+    assert value(host, "lease_read")["holder"] == "me@desk (pid 1)"
+    assert value(host, "lease_release")["session"] == ""
+
+
+def test_the_record_and_the_secrets(host: Host) -> None:
+    assert value(host, "record_read") == {}
+    value(host, "record_write")
+    assert ask(host, "record_write", GOOD["record_write"])["error"]["code"] == "record_changed"
+    assert value(host, "record_read") == {"version": 1}
+    added = value(host, "secrets_add")["secrets"]
+    assert added == GOOD["secrets_add"]["secrets"] == value(host, "secrets_read")["secrets"]
+    value(host, "forget")
+    assert value(host, "secrets_read")["secrets"] == {}
+
+
+def test_an_import_of_nothing(host: Host) -> None:
+    assert ask(host, "image_import", GOOD["image_import"])["error"]["code"] == "no_image"
