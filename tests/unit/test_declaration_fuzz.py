@@ -107,9 +107,9 @@ def test_a_garbled_file(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 -- no secret
     folder = pathlib.Path(__file__).resolve().parents[2]
     body = bytearray((folder / "inventories" / "demo" / "resource.yml").read_bytes())
-    for _ in range(chance.randrange(1, 6)):
+    for _step in range(chance.randrange(1, 6)):
         at = chance.randrange(len(body))
-        body[at : at + chance.randrange(3)] = bytes(chance.randrange(256) for _ in range(chance.randrange(3)))
+        body[at : at + chance.randrange(3)] = bytes(chance.randrange(256) for _step in range(chance.randrange(3)))
     path = pathlib.Path.home() / "resource.yml"
     path.write_bytes(bytes(body))
     with contextlib.suppress(DeclarationError):
@@ -127,7 +127,7 @@ def test_a_number_too_long_to_be_written_in_decimal(section: str) -> None:
 @pytest.mark.parametrize("depth", [50, 200, 900])
 def test_deeply_nested_data(depth: int) -> None:
     nested: t.Any = "x"
-    for _ in range(depth):
+    for _step in range(depth):
         nested = [nested]
     judge({**BASE, "name": nested})
     judge({**BASE, "pool": [nested]})

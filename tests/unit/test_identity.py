@@ -70,7 +70,7 @@ def test_ten_thousand_members_have_ten_thousand_identities() -> None:
 
 
 def test_a_mac_address_is_local_and_for_one_machine() -> None:
-    first = int(member_mac("demo", "head-0").split(":")[0], 16)
+    first = int(member_mac("demo", "head-0")[:2], 16)
     assert first & 0b10, "locally administered"
     assert not first & 0b1, "unicast"
 

@@ -21,12 +21,12 @@ def clock() -> Clock:
 
 @pytest.fixture(params=[1, 3, 5])
 def voters(request: pytest.FixtureRequest, clock: Clock) -> list[MemoryVoter]:
-    return [MemoryVoter(clock) for _ in range(request.param)]
+    return [MemoryVoter(clock) for _step in range(request.param)]
 
 
 @pytest.fixture
 def three(clock: Clock) -> list[MemoryVoter]:
-    return [MemoryVoter(clock) for _ in range(3)]
+    return [MemoryVoter(clock) for _step in range(3)]
 
 
 def refused(lease: Lease) -> LeaseError:
@@ -103,7 +103,7 @@ def test_the_only_voter_is_silent(clock: Clock) -> None:
 
 
 def test_half_is_no_majority(clock: Clock) -> None:
-    voters = [MemoryVoter(clock) for _ in range(4)]
+    voters = [MemoryVoter(clock) for _step in range(4)]
     voters[0].mode = voters[1].mode = "down"
     assert refused(lease_of(voters, clock, "a")).code == "no_quorum"
 

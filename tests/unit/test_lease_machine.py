@@ -23,7 +23,7 @@ class Electing(RuleBasedStateMachine):
     @initialize(count=st.sampled_from([1, 3]))
     def begin(self, count: int) -> None:
         self.clock = Clock()
-        self.voters = [MemoryVoter(self.clock) for _ in range(count)]
+        self.voters = [MemoryVoter(self.clock) for _step in range(count)]
         self.leases = {name: lease_of(self.voters, self.clock, name, TTL) for name in "abc"}
         self.winners: dict[tuple[int, int], str] = {}
 
@@ -101,7 +101,7 @@ def lose_answers(voters: list[MemoryVoter], clock: Clock) -> None:
 @pytest.mark.parametrize("step", [reboot_all, silence_the_first, lose_answers])
 def test_schedules_made_by_hand(step: Step, count: int) -> None:
     clock = Clock()
-    voters = [MemoryVoter(clock) for _ in range(count)]
+    voters = [MemoryVoter(clock) for _step in range(count)]
     first, second = lease_of(voters, clock, "a", TTL), lease_of(voters, clock, "b", TTL)
     first.acquire()
     step(voters, clock)
@@ -114,7 +114,7 @@ def test_schedules_made_by_hand(step: Step, count: int) -> None:
 def test_two_that_read_at_once_do_not_both_win() -> None:
     """Both have read that the lease is free before either asks for it."""
     clock = Clock()
-    voters = [MemoryVoter(clock) for _ in range(3)]
+    voters = [MemoryVoter(clock) for _step in range(3)]
     first, second = lease_of(voters, clock, "a", TTL), lease_of(voters, clock, "b", TTL)
 
     class Interposed(MemoryVoter):

@@ -145,3 +145,20 @@ def test_a_folder_or_a_list_of_hosts_is_no_declaration(tmp_path: pathlib.Path) -
     assert not is_declaration(str(tmp_path / "x.yml"))
     assert not is_declaration("a,b,")
     assert not is_declaration("")
+
+
+def test_aliases_that_stand_for_more_than_a_machine_can_hold(tmp_path: pathlib.Path) -> None:
+    """Sixty lines whose aliases double each time."""
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    path = tmp_path / "resource.yml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(DeclarationError) as caught:
+        load_declaration(str(path))
+    assert "values" in str(caught.value.faults[0])
+
+
+def test_an_alias_that_contains_itself(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "resource.yml"
+    path.write_text("a: &a [*a]\n")
+    with pytest.raises(DeclarationError):
+        load_declaration(str(path))

@@ -187,7 +187,8 @@ def test_the_same_inputs_give_the_same_plan(world: tuple[Resource, Observation])
 def test_members_that_live_somewhere_stay_there(world: tuple[Resource, Observation]) -> None:
     seen = world[1]
     plan = start(world)
-    lives = {name: hv.name for name, (hv, _what) in [*seen.owned().items(), *seen.artefacts().items()]}
+    lives = {name: min(places) for name, places in seen.artefacts().items()}
+    lives.update({name: hv.name for name, (hv, _domain) in seen.owned().items()})
     for action in plan.actions if plan is not None else ():
         assert action.hypervisor == lives.get(action.member, action.hypervisor)
 

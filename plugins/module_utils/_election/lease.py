@@ -52,6 +52,7 @@ class Lease:
         self._until = 0.0
         self._token: Token = (0, 0)
         self._guard = threading.Lock()
+        self._silence: list[str] = []
 
     @property
     def token(self) -> Token:
@@ -131,19 +132,21 @@ class Lease:
 
     def _ask(self, question: t.Callable[[VoterClient], t.Mapping[str, t.Any]]) -> list[t.Mapping[str, t.Any]]:
         answers = []
+        self._silence = []
         for voter in self._voters:
             try:
                 answers.append(question(voter))
-            except EnsembleError:
-                continue  # a silent voter is no vote; the majority counts configured voters
+            except EnsembleError as error:  # no vote; the majority counts configured voters
+                self._silence.append(error.msg)
         return answers
 
     def _need_majority(self, count: int) -> None:
         if count <= len(self._voters) // 2:
             raise LeaseError(
-                f"{count} of {len(self._voters)} voters answer, a majority is needed. Nothing was changed; "
-                "look after the hypervisors that vote.",
+                f"{count} of {len(self._voters)} voters answer, a majority is needed. Nothing was changed; look after "
+                "the hypervisors that vote" + (": " + "; ".join(self._silence) if self._silence else "."),
                 code="no_quorum",
+                silent=list(self._silence),
             )
 
 

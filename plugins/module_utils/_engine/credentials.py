@@ -50,11 +50,11 @@ def missing_secrets(resource: Resource, have: t.Mapping[str, str]) -> dict[str, 
 
 def write_cache(resource: Resource, have: t.Mapping[str, str]) -> None:
     """Write the members' key, their known_hosts, an ssh_config and the stack's secrets; only what differs."""
+    if MEMBER_KEY not in have:
+        return
     folder = cache_dir(resource.name)
     os.makedirs(os.path.join(folder, "secrets"), mode=0o700, exist_ok=True)
     os.chmod(folder, 0o700)
-    if MEMBER_KEY not in have:
-        return
     key = os.path.join(folder, "id_ed25519")
     known_hosts = os.path.join(folder, "known_hosts")
     _write(key, have[MEMBER_KEY].encode())

@@ -28,7 +28,7 @@ def observed_members(observation: Observation, resource: Resource | None) -> lis
         if name in owned:
             where, state, record = owned[name][0].name, owned[name][1].state, owned[name][1].record or {}
         elif name in artefacts:
-            where, state = artefacts[name][0].name, "undefined"
+            where, state = min(artefacts[name]), "undefined"
         roles: t.Sequence[str] = declared[name].roles if name in declared else record.get("roles", ())
         address = declared[name].spec.address if name in declared else record.get("spec", {}).get("address")
         facts.append(

@@ -96,19 +96,13 @@ class Images:
         aside = os.path.join(self._folder, f".half-{digest}")
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(os.path.join(aside, "root"), mode=0o755)
-        run(
-            [
-                "tar",
-                "--extract",
-                "--numeric-owner",
-                "--xattrs",
-                "--file",
-                path,
-                "--directory",
-                os.path.join(aside, "root"),
-            ],
-            UNPACK_TIMEOUT,
-        )
+        target = os.path.join(aside, "root")
+        command = ["tar", "--extract", "--numeric-owner", "--xattrs", "--file", path, "--directory", target]
+        try:
+            run(command, UNPACK_TIMEOUT)
+        except EnsembleError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise ImageError(f"{path} cannot be unpacked: {error.msg}", code="bad_image") from error
         os.sync()
         os.rename(aside, os.path.join(self._folder, digest))
 

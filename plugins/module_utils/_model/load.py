@@ -18,6 +18,8 @@ except ImportError:  # the caller reports it: ansible-core itself depends on PyY
 
 #: a declaration is a page of text; more is a mistake
 MAX_BYTES = 4 * 1024 * 1024
+#: values with aliases followed: a few nested aliases can stand for more than a machine can hold
+MAX_VALUES = 200_000
 
 
 def read_yaml(path: str) -> tuple[t.Any, list[Fault]]:
@@ -38,8 +40,11 @@ def read_yaml(path: str) -> tuple[t.Any, list[Fault]]:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        if node is not None:
-            _note_duplicates(node, "", faults)
+        if _count(node, {}) > MAX_VALUES:
+            raise DeclarationError(
+                path, [Fault("file", f"more than {MAX_VALUES} values", "a declaration of a few pages")]
+            )
+        _note_duplicates(node, "", faults, set())
         data = loader.construct_document(node) if node is not None else None
     # a value that its own tag contradicts (`!!bool maybe`) makes PyYAML raise whatever its constructor meets
     except (
@@ -59,7 +64,25 @@ def read_yaml(path: str) -> tuple[t.Any, list[Fault]]:
     return data, faults
 
 
-def _note_duplicates(node: t.Any, path: str, faults: list[Fault]) -> None:
+def _count(node: t.Any, known: dict[int, int]) -> int:
+    """Values below a node, each alias counted as what it stands for; an endless one counts as too many."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = MAX_VALUES + 1
+    if isinstance(node, yaml.MappingNode):
+        total = 1 + sum(_count(part, known) for pair in node.value for part in pair)
+    elif isinstance(node, yaml.SequenceNode):
+        total = 1 + sum(_count(part, known) for part in node.value)
+    else:
+        total = 1
+    known[id(node)] = total
+    return total
+
+
+def _note_duplicates(node: t.Any, path: str, faults: list[Fault], seen_nodes: set[int]) -> None:
+    if id(node) in seen_nodes:
+        return
+    seen_nodes.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -71,10 +94,10 @@ def _note_duplicates(node: t.Any, path: str, faults: list[Fault]) -> None:
                     Fault(where, f"the key again in line {line}", f"each key once (first in line {seen[name]})")
                 )
             seen.setdefault(name, line)
-            _note_duplicates(value, where, faults)
+            _note_duplicates(value, where, faults, seen_nodes)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _note_duplicates(value, f"{path}[{index}]", faults)
+            _note_duplicates(value, f"{path}[{index}]", faults, seen_nodes)
 
 
 def is_declaration(path: str) -> bool:

@@ -96,6 +96,10 @@ class Observation:
             if domain.record is not None and domain.record.get("resource") == self.resource
         }
 
-    def artefacts(self) -> dict[str, tuple[ObservedHypervisor, Artefact]]:
-        """Member name -> (hypervisor, artefact)."""
-        return {artefact.member: (hv, artefact) for hv in self.hypervisors for artefact in hv.artefacts}
+    def artefacts(self) -> dict[str, dict[str, Artefact]]:
+        """Member name -> hypervisor name -> artefact; more than one hypervisor only where something went wrong."""
+        found: dict[str, dict[str, Artefact]] = {}
+        for hv in self.hypervisors:
+            for artefact in hv.artefacts:
+                found.setdefault(artefact.member, {})[hv.name] = artefact
+        return found

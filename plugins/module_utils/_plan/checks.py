@@ -10,7 +10,7 @@ import typing as t
 from .._model.declaration import Member, Resource
 from .._model.errors import PlanError
 from .._model.identity import domain_name, member_mac, member_uuid
-from .._model.observed import Domain, Observation, ObservedHypervisor
+from .._model.observed import Domain, Observation, ObservedHypervisor, Record
 
 
 def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observation) -> None:
@@ -41,6 +41,50 @@ def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observa
             "Nothing was changed. Rename the resource, or remove them yourself if nobody needs them.",
             code="name_taken",
             domains=taken,
+        )
+
+
+def refuse_doubles(observation: Observation) -> None:
+    """Refuse to act while a member has domains on two hypervisors: which one is it?
+
+    Raises:
+        PlanError: `double`, naming both places.
+    """
+    places: dict[str, list[str]] = {}
+    for hv in observation.hypervisors:
+        for domain in hv.domains:
+            if domain.record is not None and domain.record.get("resource") == observation.resource:
+                places.setdefault(str(domain.record["member"]), []).append(
+                    f"{domain.name} on {hv.name} ({domain.state})"
+                )
+    doubles = {member: found for member, found in places.items() if len(found) > 1}
+    if doubles:
+        raise PlanError(
+            "more than one domain carries the record of one member: "
+            + "; ".join(f"{member}: {', '.join(found)}" for member, found in doubles.items())
+            + ". Nothing was changed. Stop and undefine, by hand, the one that is a copy.",
+            code="double",
+            members=doubles,
+        )
+
+
+def refuse_smaller_pool(resource: Resource, record: Record) -> None:
+    """Refuse a pool without a hypervisor that carries members: they would be made a second time elsewhere.
+
+    Raises:
+        PlanError: `pool_shrunk`.
+    """
+    if record.desired == "absent":
+        return
+    pool = {hv.name for hv in resource.pool}
+    left = {member: name for member, name in record.placement.items() if name not in pool}
+    if left:
+        raise PlanError(
+            "the declaration's pool lacks hypervisors that carry members: "
+            + ", ".join(f"{member} on {name}" for member, name in sorted(left.items()))
+            + ". Nothing was changed. Put them back into the pool, under the names that they had.",
+            code="pool_shrunk",
+            members=left,
         )
 
 

@@ -114,7 +114,7 @@ class Room:
 
 def settled(observation: Observation) -> dict[str, str]:
     """Member -> hypervisor for all that exists, even half made."""
-    where = {member: hv.name for member, (hv, _artefact) in observation.artefacts().items()}
+    where = {member: min(places) for member, places in observation.artefacts().items()}
     where.update({member: hv.name for member, (hv, _domain) in observation.owned().items()})
     return where
 

@@ -10,7 +10,7 @@ from .._model.declaration import Member, Resource
 from .._model.errors import PlanError
 from .._model.observed import Artefact, Domain, Observation, Record
 from .actions import Action, Plan
-from .checks import refuse_foreign, refuse_moved_addresses
+from .checks import refuse_doubles, refuse_foreign, refuse_moved_addresses, refuse_smaller_pool
 from .place import Room, member_waves, settled
 
 
@@ -21,6 +21,8 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
         PlanError: foreign machines are in the way, addresses would move, or there is no room; nothing is planned then.
     """
     refuse_foreign(resource.name, [member.name for member in resource.members], observation)
+    refuse_doubles(observation)
+    refuse_smaller_pool(resource, observation.record)
     owned = observation.owned()
     artefacts = observation.artefacts()
     refuse_moved_addresses(resource, owned)
@@ -32,10 +34,11 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
     after: dict[str, str] = {}
     placement: dict[str, str] = {}
     for member in resource.members:
-        hypervisor, why = (where[member.name], "it lives there") if member.name in where else room.place(member)
+        lives = where.get(member.name)
+        hypervisor, why = (lives, f"{lives}: it lives there") if lives is not None else room.place(member)
         placement[member.name] = hypervisor
         domain = owned[member.name][1] if member.name in owned else None
-        artefact = artefacts[member.name][1] if member.name in artefacts else None
+        artefact = artefacts.get(member.name, {}).get(hypervisor)
         _refuse_unknown_image(observation, member, hypervisor, artefact)
         steps = _steps(member, domain, artefact, why)
         for verb, reason in steps:

@@ -11,12 +11,14 @@ from .._model.errors import PlanError
 from .._model.identity import domain_name
 from .._model.observed import Observation, Record
 from .actions import Action, Plan
+from .checks import refuse_doubles
 from .place import settled
 
 
 def plan_stopped(observation: Observation) -> Plan:
     """No member runs; disks and definitions stay. Members that the declaration no longer names are included."""
     owned = observation.owned()
+    refuse_doubles(observation)
     level = _stop_waves(observation, owned)
     actions, before, after = [], {}, {}
     for member, (hv, domain) in sorted(owned.items()):
@@ -37,6 +39,8 @@ def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Pla
     """
     where = settled(observation)
     owned = observation.owned()
+    artefacts = observation.artefacts()
+    refuse_doubles(observation)
     refuse_data_loss(observation, where, owned, delete_data)
     level = _stop_waves(observation, owned)
     last = 1 + max(level.values(), default=0)
@@ -51,7 +55,8 @@ def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Pla
             stops.append(_stop(member, hypervisor, level[member], domain.state, roles))
         if domain is not None:
             actions.append(Action("undefine", member, hypervisor, last, "the resource is to be absent", {}, roles))
-        actions.append(Action("remove", member, hypervisor, last, "its disk, mount and keys go with it", {}, roles))
+        for place in sorted({hypervisor, *artefacts.get(member, ())}):
+            actions.append(Action("remove", member, place, last, "its disk, mount and keys go with it", {}, roles))
     stops.sort(key=lambda action: action.wave)
     record = _desired(observation.record, "absent")
     forget = bool(record or actions or observation.record.declaration)

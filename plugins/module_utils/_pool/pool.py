@@ -67,9 +67,7 @@ class Pool:
             raise_together(outcomes)
         except EnsembleError as error:
             self.close()
-            if isinstance(error, HypervisorError):
-                raise HypervisorError(f"{error.msg} Nothing was changed.", code=error.code, **error.details) from error
-            raise
+            raise HypervisorError(f"{error.msg} Nothing was changed.", code=error.code, **error.details) from error
         return self
 
     def __exit__(self, *_exc: t.Any) -> None:

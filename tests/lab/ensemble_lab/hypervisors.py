@@ -162,7 +162,7 @@ def _ask(hypervisor: Hypervisor, state: str) -> Health:
         output = docker("exec", hypervisor.container, _HEALTH, timeout=30, check=False).stdout
     except LabError:
         return Health(state)
-    said = {key: value.strip() for key, _, value in (line.partition(" ") for line in output.splitlines())}
+    said = {key: value.strip() for key, _sep, value in (line.partition(" ") for line in output.splitlines())}
     return Health(
         state=state,
         systemd=said.get("systemd", "?"),

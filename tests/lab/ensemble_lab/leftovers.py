@@ -75,7 +75,7 @@ def kill_hypervisors(name: str) -> list[Orphan]:
 def _thaw_container(init: int) -> None:
     """Undo `docker pause` without an engine: a process frozen by the v1 freezer does not even die of SIGKILL."""
     lines = Path(f"/proc/{init}/cgroup").read_text(encoding="utf-8").splitlines()
-    paths = [path for _, controllers, path in (line.split(":", 2) for line in lines) if controllers == "freezer"]
+    paths = [path for _index, controllers, path in (line.split(":", 2) for line in lines) if controllers == "freezer"]
     for path in paths:
         _thaw(Path("/sys/fs/cgroup/freezer", path.lstrip("/")))
 

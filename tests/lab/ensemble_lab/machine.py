@@ -164,8 +164,8 @@ def cgroup1_hierarchies() -> list[str]:
     """Return the controllers of each cgroup v1 hierarchy that is mounted, as mount(8) wants them; none with pure v2."""
     found = set()
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split()[:3]
+        left, _sep, right = line.partition(" - ")
+        kind, _source, options = right.split()[:3]
         directory = Path(left.split()[4])
         if kind == "cgroup" and directory.parent == Path("/sys/fs/cgroup"):
             named = [option for option in options.split(",") if option.startswith("name=")]

@@ -16,7 +16,7 @@ def mount_points(file_systems: tuple[str, ...] = ()) -> list[Path]:
     """Return the machine's mount points in order of mounting, optionally of these file systems only."""
     points = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        left, _, right = line.partition(" - ")
+        left, _sep, right = line.partition(" - ")
         if not file_systems or right.split()[0] in file_systems:
             points.append(Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])))
     return points

@@ -88,7 +88,7 @@ def remove_bridge(name: str) -> bool:
 
 def bridge_exists(name: str) -> bool:
     """Tell whether the machine has the lab's bridge."""
-    return bridge_of(name) in (interface for _, interface in socket.if_nameindex())
+    return bridge_of(name) in (interface for _index, interface in socket.if_nameindex())
 
 
 def _own(name: str) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ class Process:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
-        command, _, rest = stat.partition("(")[2].rpartition(")")
+        command, _sep, rest = stat.partition("(")[2].rpartition(")")
         fields = rest.split()
         if fields[0] in "ZX":
             return None

@@ -44,7 +44,7 @@ def main():
         left = began + timeout - time.monotonic()
         seen, error = look(max(1.0, min(15.0, left)))
         out = outside(wanted, seen)
-        if not out or any(state.startswith("drain") for state, _ in out.values()):
+        if not out or any(state.startswith("drain") for state, _reason in out.values()):
             break
         if time.monotonic() + INTERVAL > began + timeout:
             break
@@ -60,7 +60,7 @@ def main():
         print(f"{name}: {state}, reason: {reason}", file=sys.stderr)
     if error:
         print(f"The scheduler could not be asked: {error}", file=sys.stderr)
-    if any(state.startswith("drain") for state, _ in out.values()):
+    if any(state.startswith("drain") for state, _reason in out.values()):
         print("After the reason is removed: scontrol update nodename=NAME state=resume", file=sys.stderr)
     return 1
 
