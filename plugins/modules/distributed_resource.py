@@ -54,8 +54,8 @@ options:
   lease_timeout:
     description:
       - Seconds to wait while another run is at work on the same resource.
+      - By default the lease's C(ttl) and 15 seconds, so that the lease of a killed run has ended by then.
     type: int
-    default: 30
 attributes:
   check_mode:
     support: full
@@ -139,7 +139,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import planned_members
-from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Request, converge
+from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import DEFAULT_TTL, Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import run_module, ssh_connect, target_of
 
@@ -148,6 +148,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Carry out the request and return what the documentation promises."""
     params = module.params
     target = target_of(params)
+    ttl = target.resource.lease_ttl if target.resource is not None else DEFAULT_TTL
     request = Request(
         name=target.name,
         pool=target.pool,
@@ -157,8 +158,8 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         wait=params["wait"],
         timeout=params["timeout"],
         stop_timeout=min(300, params["stop_timeout"]),
-        lease_ttl=target.resource.lease_ttl if target.resource is not None else 15.0,
-        lease_timeout=params["lease_timeout"],
+        lease_ttl=ttl,
+        lease_timeout=ttl + 15 if params["lease_timeout"] is None else params["lease_timeout"],
         check=module.check_mode,
     )
     outcome = converge(request, ssh_connect(target))
@@ -184,7 +185,7 @@ def main() -> None:
             "wait": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 300},
             "stop_timeout": {"type": "int", "default": 60},
-            "lease_timeout": {"type": "int", "default": 30},
+            "lease_timeout": {"type": "int"},
         },
         supports_check_mode=True,
         required_if=[("state", "started", ("declaration",))],

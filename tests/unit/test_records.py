@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._host import votes
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.files import CorruptStateError
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
-from ansible_collections.ensemble.stacks.plugins.module_utils._host.votes import Voter, boot_id
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.votes import Voter, this_boot
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import RefusedError
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import Record
 from declared import parsed
@@ -126,8 +126,11 @@ def test_releasing_what_was_never_granted_leaves_nothing(voter: Voter, tmp_path:
 
 def test_a_rebooted_voter_waits_one_ttl(voter: Voter, now: list[float], tmp_path: pathlib.Path) -> None:
     voter.request(1, "a", "A", 15.0)
+    now[0] = 0.0
     rebooted = Voter(str(tmp_path / "state"), "demo", str(tmp_path / "run-after-boot"))
     now[0] = 3.0
+    assert rebooted.request(2, "b", "B", 15.0)["reason"] == "held"
+    now[0] = 14.9
     assert rebooted.request(2, "b", "B", 15.0)["reason"] == "held"
     now[0] = 15.0
     assert rebooted.request(2, "b", "B", 15.0)["reason"] == "granted"
@@ -142,6 +145,6 @@ def test_a_corrupt_vote_abstains(voter: Voter, tmp_path: pathlib.Path) -> None:
 
 
 def test_a_boot_has_one_id(tmp_path: pathlib.Path) -> None:
-    first = boot_id(str(tmp_path / "a"))
-    assert boot_id(str(tmp_path / "a")) == first != boot_id(str(tmp_path / "b"))
-    assert len(first) == 36
+    first = this_boot(str(tmp_path / "a"))
+    assert this_boot(str(tmp_path / "a")) == first != this_boot(str(tmp_path / "b"))
+    assert len(first.boot_id) == 36

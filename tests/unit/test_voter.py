@@ -5,11 +5,19 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import Grant, decide, release, remaining
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import (
+    Boot,
+    Grant,
+    decide,
+    release,
+    remaining,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 TTL = 15.0
+#: this voter was first asked when its clock read zero
+BOOT = Boot("now", 0.0)
 #: term 7 was granted to session a at 100 s of this boot
 HELD = Grant(config_epoch=2, term=7, session="a", holder="A", ttl=TTL, granted_at=100.0, boot_id="now")
 FREE = release(HELD, "a")
@@ -40,11 +48,11 @@ REBOOTED = Grant(config_epoch=2, term=7, session="a", holder="A", ttl=TTL, grant
     ],
 )
 def test_decisions(grant: Grant, term: int, session: str, now: float, reason: str) -> None:
-    answer = decide(grant, term, session, session.upper(), TTL, now, "now")
+    answer = decide(grant, term, session, session.upper(), TTL, now, BOOT)
     assert (answer.reason, answer.granted) == (reason, reason in ("granted", "renewed"))
     if not answer.granted:
         assert answer.grant == grant
-        assert answer.expires_in == remaining(grant, now, "now")
+        assert answer.expires_in == remaining(grant, now, BOOT)
         return
     kept = answer.grant
     assert (kept.term, kept.session, kept.holder) == (term, session, session.upper())
@@ -54,7 +62,7 @@ def test_decisions(grant: Grant, term: int, session: str, now: float, reason: st
 
 def test_a_release_keeps_the_term() -> None:
     assert (FREE.term, FREE.session, FREE.holder, FREE.config_epoch) == (7, "", "", 2)
-    assert remaining(FREE, 100.0, "now") == 0.0
+    assert remaining(FREE, 100.0, BOOT) == 0.0
 
 
 def test_nobody_releases_for_another() -> None:
@@ -74,8 +82,16 @@ def test_a_term_is_granted_to_one_session_only_and_terms_only_grow(requests: lis
     grant, owners, now = Grant(), {}, 0.0
     for term, session, later in requests:
         now += later
-        answer = decide(grant, term, session, session, TTL, now, "now")
+        answer = decide(grant, term, session, session, TTL, now, BOOT)
         assert answer.grant.term >= grant.term
         grant = answer.grant
         if answer.granted:
             assert owners.setdefault(term, session) == session
+
+
+def test_a_clock_that_runs_on_over_a_reboot_counts_from_the_first_question() -> None:
+    """A container's hypervisor keeps its host's clock: zero would lie long ago, and the lease seem over at once."""
+    late = Boot("now", 5000.0)
+    assert remaining(REBOOTED, 5000.0, late) == TTL
+    assert not decide(REBOOTED, 8, "b", "B", TTL, 5014.9, late).granted
+    assert decide(REBOOTED, 8, "b", "B", TTL, 5015.0, late).granted

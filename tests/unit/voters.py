@@ -7,7 +7,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.lease import Identity, Lease
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import Grant, decide, release, remaining
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import (
+    Boot,
+    Grant,
+    decide,
+    release,
+    remaining,
+)
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError
 
 Answer = t.Dict[str, t.Any]
@@ -60,7 +66,7 @@ class MemoryVoter:
 
     def request(self, term: int, session: str, holder: str, ttl: float) -> Answer:
         self._reach()
-        answer = decide(self.grant, term, session, holder, ttl, self.now, self.boot_id)
+        answer = decide(self.grant, term, session, holder, ttl, self.now, Boot(self.boot_id))
         self._keep(answer.grant)
         self._clock.now += self.latency
         return self._answer(answer.granted, answer.reason)
@@ -85,7 +91,7 @@ class MemoryVoter:
         return {
             "granted": granted,
             "reason": reason,
-            "expires_in": remaining(self.grant, self.now, self.boot_id),
+            "expires_in": remaining(self.grant, self.now, Boot(self.boot_id)),
             "config_epoch": self.grant.config_epoch,
             "term": self.grant.term,
             "session": self.grant.session,

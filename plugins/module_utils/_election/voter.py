@@ -45,28 +45,36 @@ class Answer:
     expires_in: float
 
 
-def remaining(grant: Grant, now: float, boot_id: str) -> float:
+@dataclass(frozen=True)
+class Boot:
+    """One boot of a voter: a random id, and when this voter was first asked in it (seconds of CLOCK_BOOTTIME)."""
+
+    boot_id: str
+    since: float = 0.0
+
+
+def remaining(grant: Grant, now: float, boot: Boot) -> float:
     """Seconds for which the lease still binds this voter; 0 when it is free.
 
-    After a reboot the old clock means nothing, so the lease is taken to begin with the boot, at clock zero.
+    After a reboot the old clock means nothing, so the lease is taken to begin when the voter was first asked again.
     """
     if not grant.session:
         return 0.0
-    begun = grant.granted_at if grant.boot_id == boot_id else 0.0
+    begun = grant.granted_at if grant.boot_id == boot.boot_id else boot.since
     return max(0.0, begun + grant.ttl - now)
 
 
-def decide(grant: Grant, term: int, session: str, holder: str, ttl: float, now: float, boot_id: str) -> Answer:
+def decide(grant: Grant, term: int, session: str, holder: str, ttl: float, now: float, boot: Boot) -> Answer:
     """Whether to grant a term to a session; renewal is the same term and session again."""
-    left = remaining(grant, now, boot_id)
+    left = remaining(grant, now, boot)
     if term == grant.term and session == grant.session and left > 0:
-        renewed = replace(grant, ttl=ttl, granted_at=now, boot_id=boot_id)
+        renewed = replace(grant, ttl=ttl, granted_at=now, boot_id=boot.boot_id)
         return Answer(True, "renewed", renewed, ttl)
     if term <= grant.term:
         return Answer(False, "old_term", grant, left)
     if left > 0 and session != grant.session:
         return Answer(False, "held", grant, left)
-    return Answer(True, "granted", Grant(grant.config_epoch, term, session, holder, ttl, now, boot_id), ttl)
+    return Answer(True, "granted", Grant(grant.config_epoch, term, session, holder, ttl, now, boot.boot_id), ttl)
 
 
 def release(grant: Grant, session: str) -> Grant:

@@ -24,6 +24,9 @@ from .keeper import SessionVoter, held
 from .observe import observe
 from .reach import wait_reachable
 
+#: seconds of a lease where no declaration says otherwise
+DEFAULT_TTL = 15.0
+
 
 @dataclass(frozen=True)
 class Request:
@@ -40,7 +43,7 @@ class Request:
     wait: bool = True
     timeout: float = 300.0
     stop_timeout: float = 60.0
-    lease_ttl: float = 15.0
+    lease_ttl: float = DEFAULT_TTL
     lease_timeout: float = 30.0
     check: bool = False
 

@@ -9,24 +9,25 @@ import time
 import typing as t
 import uuid
 
-from .._election.voter import Answer, Grant, decide, release, remaining
-from .files import RUN_DIR, locked, read_json, resource_dir, write_file, write_json
+from .._election.voter import Answer, Boot, Grant, decide, release, remaining
+from .files import RUN_DIR, locked, read_json, resource_dir, write_json
 
 LOCK_TIMEOUT = 5.0
 
 
-def boot_id(run_dir: str = RUN_DIR) -> str:
-    """A random UUID made once after each boot, since the lab's hypervisors share the kernel's own."""
-    path = os.path.join(run_dir, "boot_id")
+def this_boot(run_dir: str = RUN_DIR) -> Boot:
+    """What was noted when a voter was first asked after this boot.
+
+    The id is random and of our own, since hypervisors may share a kernel; the folder is empty after each boot.
+    """
+    path = os.path.join(run_dir, "boot.json")
     os.makedirs(run_dir, mode=0o755, exist_ok=True)
     with locked(path + ".lock", LOCK_TIMEOUT):
-        try:
-            with open(path, encoding="ascii") as stream:
-                return stream.read().strip()
-        except FileNotFoundError:
-            made = str(uuid.uuid4())
-            write_file(path, made.encode(), 0o644)
-            return made
+        noted = read_json(path)
+        if noted is None:
+            noted = {"boot_id": str(uuid.uuid4()), "since": boottime()}
+            write_json(path, noted, 0o644)
+        return Boot(**noted)
 
 
 def boottime() -> float:
@@ -40,7 +41,7 @@ class Voter:
     def __init__(self, root: str, resource: str, run_dir: str = RUN_DIR) -> None:
         self._folder = resource_dir(root, resource)
         self._path = os.path.join(self._folder, "lease.json")
-        self._boot = boot_id(run_dir)
+        self._boot = this_boot(run_dir)
 
     def _load(self) -> Grant:
         return Grant.from_dict(read_json(self._path) or {})
