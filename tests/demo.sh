@@ -32,9 +32,10 @@ down)
         play stop || true # the lab takes the members with it
     fi
     python3 tests/lab/ensemble_lab down
-    python3 tests/lab/ensemble_lab purge
     rm -rf ~/.cache/ensemble/demo
-    echo "Removed: the members, the lab, its images and keys. Left: .venv and Debian packages ('make clean' removes .venv)."
+    # images may serve another lab on this machine; the tool says so and keeps them
+    python3 tests/lab/ensemble_lab purge || true
+    echo "Removed: the members, the lab and their keys. Left: .venv and Debian packages ('make clean' removes .venv)."
     ;;
 *)
     echo "usage: tests/demo.sh up|down" >&2

@@ -40,12 +40,12 @@ class Session:
 
     def __init__(self, hypervisor: str, transport: Transport) -> None:
         self.hypervisor = hypervisor
-        self._transport = transport
+        self.transport = transport
         self._lock = threading.Lock()
         self._ident = 0
 
     def close(self) -> None:
-        self._transport.close()
+        self.transport.close()
 
     def batch(
         self, verbs: t.Sequence[t.Mapping[str, t.Any]], timeout: float, **common: t.Any
@@ -67,7 +67,7 @@ class Session:
             line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
             if len(line) > MAX_LINE:
                 raise HypervisorError(f"a batch of {len(line)} bytes is more than a hypervisor reads ({MAX_LINE})")
-            answer = self._decode(self._transport.exchange(line, timeout))
+            answer = self._decode(self.transport.exchange(line, timeout))
             if isinstance(answer.get("error"), dict):
                 raise self._error(answer["error"])
             results = answer.get("results")

@@ -22,6 +22,8 @@ URI = "lxc:///system"
 #: the kernel does, glibc's SIGRTMIN is 34. Unlike `shutdown` it needs no initctl socket in the member.
 _POWER_OFF_SIGNAL = 38
 _POLL = 0.05
+#: seconds after which the member is asked once more: its systemd may not have been listening yet
+_SIGNAL_AGAIN = 1.0
 _PERIOD_US = 100_000
 
 
@@ -96,12 +98,16 @@ class LxcDriver(Driver):
         if not domain.isActive():
             return False
         deadline = time.monotonic() + timeout
-        if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
-            domain.sendProcessSignal(1, _POWER_OFF_SIGNAL)
-            while time.monotonic() < deadline:
-                if not domain.isActive():
-                    return False
-                time.sleep(_POLL)
+        signal_next = 0.0
+        while domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED and time.monotonic() < deadline:
+            if time.monotonic() >= signal_next:
+                _ask_to_power_off(domain)
+                signal_next = time.monotonic() + _SIGNAL_AGAIN
+            time.sleep(_POLL)
+            if not domain.isActive():
+                return False
+        if not domain.isActive():
+            return False
         domain.destroy()
         return True
 
@@ -123,6 +129,15 @@ class LxcDriver(Driver):
         if domain is None:
             raise EnsembleError(f"member {member} of {resource} has no domain here", code="no_domain")
         return domain
+
+
+def _ask_to_power_off(domain: t.Any) -> None:
+    """Signal the member's init; one that was started this moment has none yet, or none that listens."""
+    try:
+        domain.sendProcessSignal(1, _POWER_OFF_SIGNAL)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
 
 
 def _describe(domain: t.Any, words: t.Mapping[int, str]) -> dict[str, t.Any]:
