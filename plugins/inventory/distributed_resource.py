@@ -120,7 +120,8 @@ class InventoryModule(BaseInventoryPlugin):
         for member in resource.members:
             self._add_member(resource, member)
         for hypervisor in resource.pool:
-            self._add_hypervisor(resource, hypervisor)
+            if hypervisor.sim is None:  # there is nothing to log in to in a folder
+                self._add_hypervisor(resource, hypervisor)
 
     def _set(self, host: str, values: dict[str, t.Any]) -> None:
         for key, value in values.items():

@@ -141,7 +141,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import planned_members
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import DEFAULT_TTL, Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
-from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import run_module, ssh_connect, target_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import connect_of, run_module, target_of
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
@@ -162,7 +162,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         lease_timeout=ttl + 15 if params["lease_timeout"] is None else params["lease_timeout"],
         check=module.check_mode,
     )
-    outcome = converge(request, ssh_connect(target))
+    outcome = converge(request, connect_of(target))
     for note in outcome.plan.notes:
         module.warn(note)
     return {

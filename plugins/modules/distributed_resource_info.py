@@ -69,14 +69,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.observe import observe
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import hypervisor_facts, observed_members
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
-from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import run_module, ssh_connect, target_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import connect_of, run_module, target_of
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Observe and return what the documentation promises."""
     target = target_of(module.params)
-    with Pool(target.pool, ssh_connect(target)) as pool:
+    with Pool(target.pool, connect_of(target)) as pool:
         observation = observe(pool, target.name)
     result: dict[str, t.Any] = {
         "changed": False,

@@ -19,7 +19,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._host.votes import
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from declared import BASE, parsed
-from world import World, keep_boot_ids_aside
+from world import World
 
 POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
 MEMBERS = ["demo-compute-0", "demo-compute-1", "demo-head-0"]
@@ -31,8 +31,7 @@ def resource() -> Resource:
 
 
 @pytest.fixture
-def world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, resource: Resource) -> World:
-    keep_boot_ids_aside(monkeypatch)
+def world(tmp_path: pathlib.Path, resource: Resource) -> World:
     return World(tmp_path, resource.pool)
 
 

@@ -13,7 +13,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from declared import BASE, parsed
-from world import Killed, World, keep_boot_ids_aside
+from world import Killed, World
 
 POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
 RESOURCE = parsed(pool=POOL, election={"ttl": 3})
@@ -34,7 +34,6 @@ class Pool:
     """A pool whose voters' clock can be moved past the lease of a run that was killed."""
 
     def __init__(self, folder: pathlib.Path, patch: pytest.MonkeyPatch) -> None:
-        keep_boot_ids_aside(patch)
         self.world = World(folder, RESOURCE.pool)
         self.ahead = 0.0
         real = time.clock_gettime

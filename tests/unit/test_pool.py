@@ -16,7 +16,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors impo
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MAX_LINE
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool, in_parallel, raise_together
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session, Transport
-from world import World, keep_boot_ids_aside
+from world import World
 
 HYPERVISORS = tuple(Hypervisor(f"hv{n}", f"10.0.0.{n}") for n in range(1, 4))
 
@@ -37,8 +37,7 @@ class Canned(Transport):
 
 
 @pytest.fixture
-def world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    keep_boot_ids_aside(monkeypatch)
+def world(tmp_path: pathlib.Path) -> World:
     return World(tmp_path, HYPERVISORS)
 
 

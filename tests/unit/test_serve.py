@@ -15,7 +15,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._host.verbs import
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MAX_LINE, PROTOCOL, VERSION
 from hypothesis import given
 from hypothesis import strategies as st
-from world import MemoryDriver, host_at, keep_boot_ids_aside
+from world import driver_of, host_at
 
 HELLO = {"protocol": PROTOCOL, "id": "alive", "verbs": [{"verb": "hello"}]}
 WRITE = {"protocol": PROTOCOL, "id": 1, "resource": "demo", "generation": 1, "token": [1, 1]}
@@ -23,8 +23,7 @@ START = {"verb": "start", "member": "head-0"}
 
 
 @pytest.fixture
-def host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    keep_boot_ids_aside(monkeypatch)
+def host(tmp_path: pathlib.Path) -> Host:
     return host_at(tmp_path, "hv1")
 
 
@@ -174,8 +173,7 @@ def test_one_wrong_verb_does_not_spoil_the_others(host: Host) -> None:
     ids=str,
 )
 def test_a_mutating_request_without_its_credentials(host: Host, change: dict[str, t.Any]) -> None:
-    driver = host.drivers["lxc"]
-    assert isinstance(driver, MemoryDriver)
+    driver = driver_of(host)
     assert code(host, {**WRITE, **change, "verbs": [START]}) == "invalid_request"
     assert driver.calls == []
 
@@ -187,8 +185,7 @@ def test_too_many_verbs(host: Host) -> None:
 
 
 def test_a_stale_batch_does_nothing(host: Host) -> None:
-    driver = host.drivers["lxc"]
-    assert isinstance(driver, MemoryDriver)
+    driver = driver_of(host)
     assert talk(host, {**WRITE, "token": [1, 7], "verbs": [START]})[0]["results"][0]["error"]["code"] == "no_domain"
     driver.calls.clear()
     assert code(host, {**WRITE, "token": [1, 6], "verbs": [{"verb": "hello"}, START]}) == "stale_token"
@@ -197,8 +194,7 @@ def test_a_stale_batch_does_nothing(host: Host) -> None:
 
 
 def test_steps_of_one_member_stop_at_the_first_failure_and_others_go_on(host: Host) -> None:
-    driver = host.drivers["lxc"]
-    assert isinstance(driver, MemoryDriver)
+    driver = driver_of(host)
     driver.failing = {("undefine", "a")}
     verbs = [{"verb": verb, "member": member} for verb in ("undefine", "remove") for member in ("a", "b")]
     results = talk(host, {**WRITE, "verbs": verbs})[0]["results"]
@@ -208,6 +204,6 @@ def test_steps_of_one_member_stop_at_the_first_failure_and_others_go_on(host: Ho
 
 @given(st.binary(max_size=200))
 def test_any_bytes(body: bytes) -> None:
-    host = Host({"lxc": MemoryDriver()}, str(pathlib.Path.home() / "state"), "hv1")
+    host = host_at(pathlib.Path.home(), "hv1")
     answer = handle(host, body.replace(b"\n", b" ") + b"\n")
     assert answer["error"]["code"] in ("invalid_request", "protocol")

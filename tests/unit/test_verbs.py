@@ -16,7 +16,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._pool.keys import 
 from declared import merged, parsed
 from hypothesis import given
 from hypothesis import strategies as st
-from world import IMAGE, MemoryDriver, host_at, keep_boot_ids_aside
+from world import IMAGE, WatchedDriver, driver_of, host_at
 
 PAIR = generate_key_pair()
 SPEC = parsed().members[0].spec.as_dict()
@@ -97,14 +97,13 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
 
 
 @pytest.fixture
-def driver() -> MemoryDriver:
-    return MemoryDriver()
+def host(tmp_path: pathlib.Path) -> Host:
+    return host_at(tmp_path, "hv1")
 
 
 @pytest.fixture
-def host(tmp_path: pathlib.Path, driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> Host:
-    keep_boot_ids_aside(monkeypatch)
-    return host_at(tmp_path, "hv1", driver)
+def driver(host: Host) -> WatchedDriver:
+    return driver_of(host)
 
 
 def ask(host: Host, verb: str, fields: t.Mapping[str, t.Any], term: int = 1) -> dict[str, t.Any]:
@@ -130,7 +129,7 @@ def test_the_table_knows_every_verb(host: Host) -> None:
 
 @pytest.mark.parametrize(("verb", "change", "path"), BAD, ids=str)
 def test_a_wrong_field_is_named_and_nothing_is_done(
-    host: Host, driver: MemoryDriver, verb: str, change: dict[str, t.Any], path: str
+    host: Host, driver: WatchedDriver, verb: str, change: dict[str, t.Any], path: str
 ) -> None:
     result = ask(host, verb, merged(GOOD[verb], change))
     assert result["ok"] is False
@@ -144,7 +143,7 @@ JUNK = st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.list
 
 @given(st.sampled_from(sorted(GOOD)), st.dictionaries(st.text(max_size=4), JUNK, max_size=2), st.data())
 def test_any_fields_are_answered(verb: str, extra: dict[str, t.Any], data: st.DataObject) -> None:
-    host = Host({"lxc": MemoryDriver()}, str(pathlib.Path.home() / "state"), "hv1")
+    host = host_at(pathlib.Path.home(), "hv1")
     fields = {**GOOD[verb], **extra}
     for name in GOOD[verb]:
         if data.draw(st.booleans()):
@@ -155,7 +154,7 @@ def test_any_fields_are_answered(verb: str, extra: dict[str, t.Any], data: st.Da
     assert result["ok"] or result["error"]["code"] != "failed"
 
 
-def test_the_life_of_a_member(host: Host, driver: MemoryDriver) -> None:
+def test_the_life_of_a_member(host: Host, driver: WatchedDriver) -> None:
     for verb in ("prepare", "define", "start"):
         assert value(host, verb) == {}
     seen = value(host, "observe")
@@ -173,7 +172,7 @@ def test_the_life_of_a_member(host: Host, driver: MemoryDriver) -> None:
     assert value(host, "stop") == {"forced": False}
     for verb in ("undefine", "remove"):
         value(host, verb)
-    assert (driver.defined, driver.disks) == ({}, {})
+    assert (driver.domains(), driver.disks) == ([], {})
 
 
 def test_define_needs_a_finished_disk(host: Host) -> None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""Waiting until members can be configured: their SSH answers with the known host key and takes our key."""
+"""Waiting until members can be configured: their SSH answers with the known host key and takes our key.
+
+What has no SSH is greeted in another way; which one is told by a member's driver.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from .._model.declaration import Access, Member, Resource
 from .._model.errors import HypervisorError, WaitError
 from .._pool.keys import paramiko, public_line, trust_key
 from .._pool.pool import in_parallel
+from .._pool.sim import SimDoors
 from .._pool.ssh import open_client
 from .credentials import MEMBER_KEY, host_key_name
 
@@ -23,6 +27,8 @@ _ATTEMPT = 3.0
 _LOOK_EVERY = 2.0
 
 States = t.Callable[[], t.Mapping[str, str]]
+#: looks at a member once, for at most some seconds; raises HypervisorError or OSError when it is not there yet
+Greeting = t.Callable[[Member, float], None]
 
 
 def wait_reachable(
@@ -38,7 +44,11 @@ def wait_reachable(
         WaitError: naming every member that cannot be reached and what was last seen there.
     """
     watch = _Watch(states, time.monotonic() + timeout)
-    outcomes = in_parallel(lambda member: _wait_one(resource, member, secrets, watch), members)
+    greetings = {
+        driver: _GREETINGS.get(driver, _ssh_greeting)(resource, secrets)
+        for driver in {member.spec.driver for member in members}
+    }
+    outcomes = in_parallel(lambda member: _wait_one(member, greetings[member.spec.driver], watch), members)
     failed = {member.name: outcome for member, outcome in zip(members, outcomes) if isinstance(outcome, Exception)}
     if failed:
         raise WaitError(
@@ -66,7 +76,7 @@ class _Watch:
         return self._seen.get(member, "running")
 
 
-def _wait_one(resource: Resource, member: Member, secrets: t.Mapping[str, str], watch: _Watch) -> None:
+def _wait_one(member: Member, greet: Greeting, watch: _Watch) -> None:
     """Look until the member answers; the last thing seen goes into the error."""
     pause, seen = _FIRST_PAUSE, "nothing yet"
     while True:
@@ -74,7 +84,7 @@ def _wait_one(resource: Resource, member: Member, secrets: t.Mapping[str, str], 
         if left <= 0:
             raise WaitError(f"at {member.spec.address}: {seen}, when its time was over")
         try:
-            _greet(resource, member, secrets, min(_ATTEMPT, left))
+            greet(member, min(_ATTEMPT, left))
             return
         except HypervisorError as error:
             if error.code in ("host_key_changed", "host_key_unknown"):
@@ -91,17 +101,34 @@ def _wait_one(resource: Resource, member: Member, secrets: t.Mapping[str, str], 
         pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
-def _greet(resource: Resource, member: Member, secrets: t.Mapping[str, str], timeout: float) -> None:
-    """Log in once. A closed port is found out cheaply before any cryptography."""
-    address = member.spec.address
-    socket.create_connection((address, Access().port), timeout).close()
-    public = public_line(secrets[host_key_name(member.name)])
-    open_client(
-        resource.domain(member.name),
-        address,
-        lambda client: trust_key(client, address, Access().port, public),
-        Access().user,
-        Access().port,
-        max(1.0, timeout),
-        pkey=paramiko.Ed25519Key.from_private_key(io.StringIO(secrets[MEMBER_KEY])),
-    ).close()
+def _ssh_greeting(resource: Resource, secrets: t.Mapping[str, str]) -> Greeting:
+    def greet(member: Member, timeout: float) -> None:
+        """Log in once. A closed port is found out cheaply before any cryptography."""
+        address = member.spec.address
+        socket.create_connection((address, Access().port), timeout).close()
+        public = public_line(secrets[host_key_name(member.name)])
+        open_client(
+            resource.domain(member.name),
+            address,
+            lambda client: trust_key(client, address, Access().port, public),
+            Access().user,
+            Access().port,
+            max(1.0, timeout),
+            pkey=paramiko.Ed25519Key.from_private_key(io.StringIO(secrets[MEMBER_KEY])),
+        ).close()
+
+    return greet
+
+
+def _sim_greeting(resource: Resource, _secrets: t.Mapping[str, str]) -> Greeting:
+    doors = SimDoors(resource.pool)
+
+    def greet(member: Member, _timeout: float) -> None:
+        if not doors.is_open(resource.domain(member.name)):
+            raise HypervisorError("it has not booted yet")
+
+    return greet
+
+
+#: driver -> how its members are greeted; all others over SSH
+_GREETINGS: dict[str, t.Callable[[Resource, t.Mapping[str, str]], Greeting]] = {"sim": _sim_greeting}

@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import time
 import typing as t
 
 from .._model.errors import EnsembleError
-from .._model.identity import digest_of
+from .._model.identity import canonical, digest_of
 
 STATE_DIR = "/var/lib/ensemble"
 RUN_DIR = "/run/ensemble"
@@ -31,13 +32,18 @@ class BusyError(EnsembleError):
     code = "busy"
 
 
-def write_json(path: str, value: t.Any, mode: int = 0o600) -> None:
-    """Write a value with its checksum, durably: tmp + fsync + rename + fsync of the directory."""
-    body = json.dumps({"value": value, "sha256": digest_of(value)}, sort_keys=True, indent=1).encode()
-    write_file(path, body, mode)
+def write_json(path: str, value: t.Any, mode: int = 0o600, durable: bool = True) -> None:
+    """Write a value with its checksum, durably: tmp + fsync + rename + fsync of the directory.
+
+    Args:
+        durable: false where a power cut ends what the file tells of anyway; it is replaced atomically all the same.
+    """
+    text = canonical(value)
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    write_file(path, f'{{"sha256":"{checksum}","value":{text}}}\n'.encode(), mode, durable)
 
 
-def write_file(path: str, body: bytes, mode: int = 0o600) -> None:
+def write_file(path: str, body: bytes, mode: int = 0o600, durable: bool = True) -> None:
     """Replace a file's content atomically and durably."""
     aside = f"{path}.tmp{os.getpid()}"
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
@@ -45,13 +51,15 @@ def write_file(path: str, body: bytes, mode: int = 0o600) -> None:
         with os.fdopen(fd, "wb") as stream:
             stream.write(body)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.rename(aside, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside)
         raise
-    sync_dir(os.path.dirname(path))
+    if durable:
+        sync_dir(os.path.dirname(path))
 
 
 def sync_dir(path: str) -> None:

@@ -9,13 +9,13 @@ import socket
 import typing as t
 from dataclasses import dataclass
 
-from .._model.declaration import MemberSpec
+from .._model.declaration import Capacity, MemberSpec
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
 from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
 from .drivers.base import Driver, Ownership, Seed
-from .files import STATE_DIR
+from .files import RUN_DIR, STATE_DIR
 from .images import Images
 from .machine import cpu_count, memory_mb
 from .records import Records
@@ -31,6 +31,7 @@ _KEY_TEXT = re.compile(
 )
 _SECRET_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,120}")
 MAX_STOP_S = 300
+_DETECTED = Capacity()
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,28 @@ class Batch:
 
 
 class Host:
-    """The verbs, bound to this machine's state folder and drivers."""
+    """The verbs, bound to a machine: its folders, its drivers, what it has to give.
 
-    def __init__(self, drivers: t.Mapping[str, Driver], state: str = STATE_DIR, name: str | None = None) -> None:
+    Attributes:
+        run_dir: what is forgotten with every boot.
+        capacity: None in it means what is detected here.
+    """
+
+    def __init__(
+        self,
+        drivers: t.Mapping[str, Driver],
+        state: str = STATE_DIR,
+        name: str | None = None,
+        run_dir: str = RUN_DIR,
+        capacity: Capacity = _DETECTED,
+        images: Images | None = None,
+    ) -> None:
         self.drivers = drivers
         self.state = state
+        self.run_dir = run_dir
+        self.capacity = capacity
         self.name = name or socket.gethostname()
-        self.images = Images(state)
+        self.images = images or Images(state)
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
@@ -101,8 +117,8 @@ class Host:
             artefacts += driver.artefacts(batch.resource)
         return {
             "hostname": self.name,
-            "memory_mb": memory_mb(),
-            "vcpus": cpu_count(),
+            "memory_mb": self.capacity.memory_mb or memory_mb(),
+            "vcpus": self.capacity.vcpus or cpu_count(),
             "images": self.images.names(),
             "domains": domains,
             "artefacts": artefacts,
@@ -115,7 +131,7 @@ class Host:
     # -- voting
 
     def _voter(self, batch: Batch) -> Voter:
-        return Voter(self.state, batch.resource)
+        return Voter(self.state, batch.resource, self.run_dir)
 
     def _lease_read(self, batch: Batch, section: Section) -> t.Any:
         _checked(section)

@@ -31,7 +31,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """A physical machine of the pool."""
+    """A physical machine of the pool; a simulated one is the folder `sim` and has no address."""
 
     name: str
     address: str
@@ -39,6 +39,7 @@ class Hypervisor:
     host_key: str | None = None
     labels: t.Mapping[str, str] = field(default_factory=dict)
     capacity: Capacity = Capacity()
+    sim: str | None = None
 
 
 @dataclass(frozen=True)

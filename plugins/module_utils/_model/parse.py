@@ -11,6 +11,7 @@ from .errors import DeclarationError, Fault
 from .reader import Section
 from .roles import read_roles, refuse_missing_roles
 from .sections import (
+    SIM,
     Settings,
     read_access,
     read_election,
@@ -51,7 +52,8 @@ def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.S
     known_hosts = read_file_path(top, "known_hosts", source)
     pool = read_pool(top, access, source)
     network, whole = read_network(top.section("network", "a mapping with bridge, cidr and range"))
-    defaults = read_settings(top.section("defaults"), _DEFAULTS, close=True)
+    base = _DEFAULTS._replace(driver=SIM) if pool and pool[0].sim is not None else _DEFAULTS
+    defaults = read_settings(top.section("defaults"), base, close=True)
     roles, members = read_roles(top, name, defaults, network, whole, pool)
     refuse_missing_roles(stack, roles, faults)
     overcommit = read_overcommit(top.section("overcommit"))

@@ -15,6 +15,8 @@ from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
 from .reader import Section, label_pattern
 
 DRIVERS = ("lxc",)
+#: the driver of members on simulated hypervisors
+SIM = "sim"
 #: printable, and what a file system can store: no surrogates
 _FILE_PATH = re.compile("[ -~\u00a0-\ud7ff\ue000-\U0010ffff]+")
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -62,11 +64,15 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
     found: list[Hypervisor] = []
     names: dict[str, str] = {}
     addresses: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for index, raw in enumerate(top.items("pool", "hypervisors ({name, address})", required=True)):
         section = Section(raw, f"pool[{index}]", top.faults)
         name = section.text("name", pattern=label_pattern(), what="a name")
-        address = section.text("address", pattern=_ADDRESS, what="an address or a host name")
-        for key, value, seen in (("name", name, names), ("address", address, addresses)):
+        sim = read_file_path(section, "sim", source)
+        # a folder has no address, no SSH and no host key: with `sim` these are unknown keys
+        real = sim is None
+        address = section.text("address", pattern=_ADDRESS, what="an address or a host name") if real else ""
+        for key, value, seen in (("name", name, names), ("address", address or None, addresses), ("sim", sim, folders)):
             if value in seen:
                 section.fault(key, value, f"one that no other hypervisor has ({seen[value]} has it)")
             elif value is not None:
@@ -77,15 +83,25 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
             Hypervisor(
                 name=name or "",
                 address=address or "",
-                access=read_access(section.section("ssh"), base, source),
-                host_key=section.text("host_key", None, _HOST_KEY, "a public host key"),
+                access=read_access(section.section("ssh"), base, source) if real else base,
+                host_key=section.text("host_key", None, _HOST_KEY, "a public host key") if real else None,
                 labels={key: labels.text(key, "", label_pattern(), "a label") for key in labels.key_names()},
                 capacity=Capacity(capacity.integer("memory_mb", None, 64), capacity.integer("vcpus", None, 1, 4096)),
+                sim=sim,
             )
         )
         capacity.close()
         section.close()
+    _refuse_mixture(found, top)
     return tuple(found)
+
+
+def _refuse_mixture(pool: t.Sequence[Hypervisor], top: Section) -> None:
+    """A pool is simulated as a whole or not at all: a member of it must never be taken for a machine."""
+    if any(hv.sim is not None for hv in pool):
+        for index, hv in enumerate(pool):
+            if hv.sim is None:
+                top.fault(f"pool[{index}].sim", "nothing", "a folder, as other hypervisors of this pool have")
 
 
 def read_network(section: Section) -> tuple[Network | None, Range | None]:
@@ -128,8 +144,9 @@ def read_range(section: Section, key: str, text: str, cidr: ipaddress.IPv4Networ
 
 
 def read_settings(section: Section, base: Settings, close: bool = False) -> Settings:
+    # the driver `sim` is the default of a simulated pool, where there is no other one
     found = Settings(
-        section.choice("driver", DRIVERS, base.driver),
+        section.choice("driver", DRIVERS if base.driver != SIM else (SIM,), base.driver),
         section.text("image", base.image, IMAGE_NAME, "an image's name"),
         section.integer("vcpus", base.vcpus, 1, 512),
         section.integer("memory_mb", base.memory_mb, 64, 2**24),

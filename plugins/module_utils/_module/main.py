@@ -12,8 +12,9 @@ from .._model.declaration import Hypervisor, Resource
 from .._model.errors import EnsembleError
 from .._model.load import load_declaration
 from .._model.parse import parse_target
-from .._pool import keys, ssh
+from .._pool import keys, sim, ssh
 from .._pool.pool import Connect
+from .._pool.session import Session
 
 
 def run_module(
@@ -52,6 +53,13 @@ def target_of(params: t.Mapping[str, t.Any]) -> Target:
     return Target(name, pool, None, params.get("known_hosts"))
 
 
-def ssh_connect(target: Target) -> Connect:
-    """How this target's hypervisors are reached."""
-    return lambda hypervisor: ssh.connect(hypervisor, target.known_hosts)
+def connect_of(target: Target) -> Connect:
+    """How this target's hypervisors are reached: over SSH, or in this process where they are simulated."""
+    images = {member.spec.image for member in target.resource.members} if target.resource is not None else set()
+
+    def connect(hypervisor: Hypervisor) -> Session:
+        if hypervisor.sim is not None:
+            return sim.connect(hypervisor, images)
+        return ssh.connect(hypervisor, target.known_hosts)
+
+    return connect
