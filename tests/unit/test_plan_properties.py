@@ -18,6 +18,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed im
 )
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import PLUGIN_NAME, parse_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import Plan
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.place import Room, settled
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.start import plan_started
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.stop import plan_absent, plan_stopped
 from hypothesis import given, settings
@@ -222,3 +223,20 @@ def test_the_diff_tells_just_the_members_with_actions(world: tuple[Resource, Obs
     for text in plan.diff().values():
         assert {line.split(":")[0] for line in text.splitlines()} == changed
     assert all(set(action.public()) == {"action", "member", "hypervisor", "wave", "reason"} for action in plan.actions)
+
+
+@given(worlds())
+@settings(max_examples=150)
+def test_placement_is_that_of_looking_at_every_hypervisor_each_time(world: tuple[Resource, Observation]) -> None:
+    resource, seen = world
+    quick, thorough = Room(resource, seen), Room(resource, seen)
+    for member in resource.members:
+        if member.name in settled(seen):
+            continue
+        fitting = [hv for hv in resource.pool if not thorough.lack(member, hv)]
+        if not fitting:
+            return
+        best = min(fitting, key=lambda hv: thorough.rank(member, hv))
+        chosen, reason = quick.place(member)
+        assert (chosen, reason.rsplit(" ", 1)[1]) == (best.name, str(len(fitting)))
+        thorough.place(replace(member, hypervisor=best.name))

@@ -66,20 +66,20 @@ class Applier:
         outcomes = self._pool.each(work, list(per_host))
         elapsed = time.monotonic() - begun
         failures = [outcome for outcome in outcomes.values() if isinstance(outcome, EnsembleError)]
+        slowest: dict[str, float] = {}
         for hypervisor, results in outcomes.items():
             if not isinstance(results, EnsembleError):
-                failures += self._note(per_host[hypervisor], results, elapsed)
+                for verb, seconds in _shares(per_host[hypervisor], results, elapsed).items():
+                    slowest[verb] = max(slowest.get(verb, 0.0), seconds)
+                failures += self._note(per_host[hypervisor], results)
+        for verb, seconds in slowest.items():
+            self.seconds[verb] = self.seconds.get(verb, 0.0) + seconds
         raise_together(failures)
 
-    def _note(
-        self, actions: t.Sequence[Action], results: t.Sequence[t.Mapping[str, t.Any]], elapsed: float
-    ) -> list[EnsembleError]:
-        """Remember what was done; share the wave's time among its verbs by what each took on its hypervisor."""
+    def _note(self, actions: t.Sequence[Action], results: t.Sequence[t.Mapping[str, t.Any]]) -> list[EnsembleError]:
+        """Remember what was done; what was not is returned."""
         failures = []
-        total = sum(float(result.get("ms", 0.0)) for result in results) or 1.0
         for action, result in zip(actions, results):
-            share = elapsed * float(result.get("ms", 0.0)) / total
-            self.seconds[action.verb] = max(self.seconds.get(action.verb, 0.0), share)
             if result["ok"]:
                 self.done.append(action)
             elif result["error"]["code"] != "skipped":
@@ -92,3 +92,14 @@ class Applier:
                     )
                 )
         return failures
+
+
+def _shares(
+    actions: t.Sequence[Action], results: t.Sequence[t.Mapping[str, t.Any]], elapsed: float
+) -> dict[str, float]:
+    """The wave's time shared among its verbs by what each took on one hypervisor, in seconds."""
+    total = sum(float(result.get("ms", 0.0)) for result in results) or 1.0
+    seconds: dict[str, float] = {}
+    for action, result in zip(actions, results):
+        seconds[action.verb] = seconds.get(action.verb, 0.0) + elapsed * float(result.get("ms", 0.0)) / total
+    return seconds

@@ -47,12 +47,14 @@ def observed_members(observation: Observation, resource: Resource | None) -> lis
 def planned_members(observation: Observation, plan: Plan, resource: Resource | None) -> list[dict[str, t.Any]]:
     """The same after the plan; `was` is the state before."""
     facts = observed_members(observation, resource)
+    by_member = {entry["member"]: entry for entry in facts}
     for entry in facts:
         entry["was"] = entry["state"]
-        for action in plan.actions:
-            if action.member == entry["member"]:
-                entry["state"] = _ENDS.get(action.verb, entry["state"])
-                entry["hypervisor"] = action.hypervisor
+    for action in plan.actions:
+        if action.member in by_member:
+            entry = by_member[action.member]
+            entry["state"] = _ENDS.get(action.verb, entry["state"])
+            entry["hypervisor"] = action.hypervisor
     return facts
 
 

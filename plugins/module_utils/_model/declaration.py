@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import typing as t
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from .identity import digest_of, domain_name
 
@@ -75,9 +76,9 @@ class MemberSpec:
 
     def as_dict(self) -> dict[str, t.Any]:
         """Plain data as it travels to the host program and stands in the ownership record."""
-        return {**asdict(self), "dns": list(self.dns)}
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         return digest_of(self.as_dict())
 
@@ -132,7 +133,7 @@ class Resource:
     content: t.Mapping[str, t.Any]
     known_hosts: str | None = None
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         return digest_of(self.content)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass, field
 
@@ -89,6 +90,10 @@ class Observation:
 
     def owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
         """Member name -> (hypervisor, domain) for every domain that carries our ownership record."""
+        return dict(self._owned)
+
+    @functools.cached_property
+    def _owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
         return {
             str(domain.record["member"]): (hv, domain)
             for hv in self.hypervisors

@@ -19,22 +19,27 @@ def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observa
     Raises:
         PlanError: `name_taken`, naming each foreign domain and its hypervisor.
     """
+    strangers = [
+        (hv, domain)
+        for hv in observation.hypervisors
+        for domain in hv.domains
+        if domain.record is None or domain.record.get("resource") != resource
+    ]
+    if not strangers:
+        return
     names = {domain_name(resource, member): member for member in members}
-    uuids = {member_uuid(resource, member): member for member in names.values()}
-    macs = {member_mac(resource, member): member for member in names.values()}
+    uuids = {member_uuid(resource, member) for member in names.values()}
+    macs = {member_mac(resource, member) for member in names.values()}
     taken = []
-    for hv in observation.hypervisors:
-        for domain in hv.domains:
-            if domain.record is not None and domain.record.get("resource") == resource:
-                continue
-            for what, clash in (
-                ("name", domain.name in names),
-                ("UUID", domain.uuid in uuids),
-                ("MAC address", bool(macs.keys() & set(domain.macs))),
-            ):
-                if clash:
-                    taken.append(f"{domain.name} on {hv.name} (same {what})")
-                    break
+    for hv, domain in strangers:
+        for what, clash in (
+            ("name", domain.name in names),
+            ("UUID", domain.uuid in uuids),
+            ("MAC address", bool(macs & set(domain.macs))),
+        ):
+            if clash:
+                taken.append(f"{domain.name} on {hv.name} (same {what})")
+                break
     if taken:
         raise PlanError(
             f"these domains belong to somebody else and stand where members of {resource} would: {', '.join(taken)}. "

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import heapq
 import typing as t
 
 from .._model.declaration import Hypervisor, Member, Resource
@@ -22,7 +23,10 @@ class Room:
         self.carries: dict[str, int] = {}
         self._spread = {role.name: role.spread for role in resource.roles}
         self._alike: dict[tuple[str, str | None], int] = {}
-        self._pool = {hv.name: hv for hv in resource.pool}
+        self.pool = {hv.name: hv for hv in resource.pool}
+        self._queues: dict[t.Hashable, _Queue] = {}
+        #: every hypervisor that took a member, in order: what a queue must look at again
+        self.taken: list[str] = []
         declared = {member.name: member for member in resource.members}
         for hv in resource.pool:
             seen = self.seen[hv.name]
@@ -44,7 +48,8 @@ class Room:
         self.memory[hypervisor] -= member.spec.memory_mb
         self.vcpus[hypervisor] -= member.spec.vcpus
         self.carries[hypervisor] += 1
-        for key in self._keys(member, self._pool[hypervisor]):
+        self.taken.append(hypervisor)
+        for key in self._keys(member, self.pool[hypervisor]):
             self._alike[key] = self._alike.get(key, 0) + 1
 
     def place(self, member: Member) -> tuple[str, str]:
@@ -53,15 +58,14 @@ class Room:
         Raises:
             PlanError: no hypervisor can take it; says what each one lacks.
         """
-        lacks: dict[str, str] = {}
-        fitting: list[Hypervisor] = []
-        for hv in self.resource.pool:
-            lack = self._lack(member, hv)
-            if lack:
-                lacks[hv.name] = lack
-            else:
-                fitting.append(hv)
-        if not fitting:
+        spec = member.spec
+        kind = (member.roles, member.hypervisor, spec.image, spec.memory_mb, spec.vcpus)
+        if kind not in self._queues:
+            self._queues[kind] = _Queue(self, member)
+        queue = self._queues[kind]
+        chosen = queue.best()
+        if chosen is None:
+            lacks = {hv.name: self.lack(member, hv) for hv in self.resource.pool}
             raise PlanError(
                 f"no hypervisor can take member {member.name} ({member.spec.memory_mb} MiB, {member.spec.vcpus} vCPU, "
                 f"image {member.spec.image}): "
@@ -71,12 +75,12 @@ class Room:
                 member=member.name,
                 lacks=lacks,
             )
-        order = {hv.name: index for index, hv in enumerate(self.resource.pool)}
-        chosen = min(fitting, key=lambda hv: (*self._rank(member, hv), order[hv.name]))
+        fitting = len(queue.fitting)
         self._take(member, chosen.name)
-        return chosen.name, self._reason(member, chosen, len(fitting))
+        return chosen.name, self._reason(member, chosen, fitting)
 
-    def _lack(self, member: Member, hv: Hypervisor) -> str:
+    def lack(self, member: Member, hv: Hypervisor) -> str:
+        """Why a hypervisor cannot take a member; empty when it can."""
         if member.hypervisor is not None and member.hypervisor != hv.name:
             return f"the member is pinned to {member.hypervisor}"
         if member.spec.image not in self.seen[hv.name].images:
@@ -100,7 +104,7 @@ class Room:
                 found.append((name, hv.name if spread == "hypervisor" else hv.labels.get(spread)))
         return found
 
-    def _rank(self, member: Member, hv: Hypervisor) -> tuple[float, ...]:
+    def rank(self, member: Member, hv: Hypervisor) -> tuple[float, ...]:
         """Lower is better: spread first, then the emptier of the two by members, then by free memory."""
         return (self._peers(member, hv), self.carries[hv.name], -self.memory[hv.name])
 
@@ -110,6 +114,41 @@ class Room:
         spread = [self._spread[name] for name in member.roles if self._spread[name]]
         by = f"spread over {spread[0]}" if spread else "fewest members"
         return f"{hv.name}: {by}, image cached, {int(self.memory[hv.name])} MiB left, best of {fitting}"
+
+
+class _Queue:
+    """The hypervisors that can take members of one kind, best first, equal ones in the order of the pool.
+
+    While members are being placed a hypervisor only becomes fuller, so its rank never becomes better and what it
+    lacks it keeps lacking. A rank that still stands when its turn comes is therefore the best of all.
+    """
+
+    def __init__(self, room: Room, member: Member) -> None:
+        self._room = room
+        self._member = member
+        self._looked = len(room.taken)
+        pool = room.resource.pool
+        self.fitting = {hv.name for hv in pool if not room.lack(member, hv)}
+        self._heap = [(room.rank(member, hv), index, hv) for index, hv in enumerate(pool) if hv.name in self.fitting]
+        heapq.heapify(self._heap)
+
+    def best(self) -> Hypervisor | None:
+        """The best hypervisor now, None when no one has room."""
+        room, member = self._room, self._member
+        for name in set(room.taken[self._looked :]) & self.fitting:
+            if room.lack(member, room.pool[name]):
+                self.fitting.remove(name)
+        self._looked = len(room.taken)
+        while self._heap:
+            rank, index, hv = self._heap[0]
+            now = room.rank(member, hv)
+            if hv.name not in self.fitting:
+                heapq.heappop(self._heap)
+            elif now != rank:
+                heapq.heapreplace(self._heap, (now, index, hv))
+            else:
+                return hv
+        return None
 
 
 def settled(observation: Observation) -> dict[str, str]:

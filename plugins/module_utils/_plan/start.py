@@ -29,6 +29,7 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
     room = Room(resource, observation)
     where = settled(observation)
     level = member_waves(resource)
+    images = {hv.name: hv.images for hv in observation.hypervisors}
     actions: list[Action] = []
     before: dict[str, str] = {}
     after: dict[str, str] = {}
@@ -39,7 +40,7 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
         placement[member.name] = hypervisor
         domain = owned[member.name][1] if member.name in owned else None
         artefact = artefacts.get(member.name, {}).get(hypervisor)
-        _refuse_unknown_image(observation, member, hypervisor, artefact)
+        _refuse_unknown_image(images[hypervisor], member, hypervisor, artefact)
         steps = _steps(member, domain, artefact, why)
         for verb, reason in steps:
             actions.append(
@@ -92,11 +93,12 @@ def _args(resource: Resource, member: Member, verb: str) -> dict[str, t.Any]:
     return {}
 
 
-def _refuse_unknown_image(observation: Observation, member: Member, hypervisor: str, artefact: Artefact | None) -> None:
+def _refuse_unknown_image(
+    images: t.Collection[str], member: Member, hypervisor: str, artefact: Artefact | None
+) -> None:
     """A member already placed needs its image only while its disk is still to be made."""
     if artefact is not None and artefact.prepared:
         return
-    images = next(hv.images for hv in observation.hypervisors if hv.name == hypervisor)
     if member.spec.image not in images:
         raise PlanError(
             f"image {member.spec.image} for member {member.name} is not on hypervisor {hypervisor} "
