@@ -61,8 +61,7 @@ lab-test: venv-test ## the collection against real hypervisors
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3
 	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist tests/integration
 
-bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some
-	@$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 >&2
+bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))
 
 lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n

@@ -14,8 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import figures
+from bench import figures, figures_scale
 from bench.setting import Setting
+
+ALL = {**figures.ALL, **figures_scale.ALL}
 
 
 def line(name: str, unit: str, goal: float | None, values: t.Sequence[float]) -> str:
@@ -34,16 +36,16 @@ def line(name: str, unit: str, goal: float | None, values: t.Sequence[float]) ->
 
 def main() -> int:
     """Run the chosen benchmarks; exit code 2 for an unknown name."""
-    parser = argparse.ArgumentParser(description="Measure the collection on the lab.")
-    parser.add_argument("--only", default="", help="comma-separated names: " + ", ".join(figures.ALL))
-    names = [name for name in parser.parse_args().only.split(",") if name] or list(figures.ALL)
-    unknown = set(names) - set(figures.ALL)
+    parser = argparse.ArgumentParser(description="Measure the collection on the lab and on simulated pools.")
+    parser.add_argument("--only", default="", help="comma-separated names: " + ", ".join(ALL))
+    names = [name for name in parser.parse_args().only.split(",") if name] or list(ALL)
+    unknown = set(names) - set(ALL)
     if unknown:
-        sys.stderr.write(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(figures.ALL)}\n")
+        sys.stderr.write(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}\n")
         return 2
     with tempfile.TemporaryDirectory() as home, Setting(Path(home)) as setting:
         for name in names:
-            for figure, unit, goal, values in figures.ALL[name](setting):
+            for figure, unit, goal, values in ALL[name](setting):
                 sys.stdout.write(line(figure, unit, goal, values) + "\n")
                 sys.stdout.flush()
     return 0

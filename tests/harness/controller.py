@@ -116,6 +116,28 @@ class Controller:
             raise
         return Run(process.returncode, output)
 
+    def task(self, module: str, **options: t.Any) -> dict[str, t.Any]:
+        """The result of one task on localhost, run as a person would: by the program `ansible`.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        arguments = ["-a", json.dumps(options)] if options else []
+        command = ["ansible", "localhost", "-m", module, *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PLAYBOOK_TIMEOUT,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{module} failed:\n{done.stdout}{done.stderr}")
+        return t.cast("dict[str, t.Any]", json.loads(done.stdout.split(" => ", 1)[1]))
+
     def ssh(self, resource: str, member: str, *argv: str) -> str:
         """Standard output of a command on a member, through the files that a run leaves for people."""
         config = self.home / ".cache/ensemble" / resource / "ssh_config"

@@ -11,13 +11,14 @@ import typing as t
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from declared import BASE, parsed
 from world import Killed, World
 
 POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
 RESOURCE = parsed(pool=POOL, election={"ttl": 3})
-MEMBERS = [RESOURCE.domain(member.name) for member in RESOURCE.members]
+GROWN = parsed(pool=POOL, election={"ttl": 3}, roles={"compute": {"count": 4}})
+#: what is asked for -> the declaration that asks for it; to stop or remove, none is needed
+DECLARED = {"started": RESOURCE, "grown": GROWN}
 #: far more than any run has
 MANY = 60
 #: what was there before, what was asked for, what is asked for next
@@ -27,6 +28,11 @@ STORIES = [
     ("started", "stopped", "stopped"),
     ("started", "absent", "absent"),
     ("started", "absent", "started"),
+    ("stopped", "started", "started"),
+    ("started", "grown", "grown"),
+    ("started", "grown", "stopped"),
+    ("started", "grown", "absent"),
+    ("grown", "absent", "grown"),
 ]
 
 
@@ -40,9 +46,11 @@ class Pool:
         patch.setattr(time, "clock_gettime", lambda clock: real(clock) + self.ahead)
 
     def run(self, state: str) -> Outcome:
-        declared: Resource | None = RESOURCE if state == "started" else None
+        declared = DECLARED.get(state)
         options: dict[str, t.Any] = {"wait": False, "lease_timeout": 0.0, "lease_ttl": 3.0}
-        return converge(Request("demo", RESOURCE.pool, state, declared, **options), self.world.connect)
+        return converge(
+            Request("demo", RESOURCE.pool, "started" if declared else state, declared, **options), self.world.connect
+        )
 
     def killed(self, state: str, arm: t.Callable[[], None]) -> bool:
         """Whether a run was killed, with everything it had open; its lease is over afterwards."""
@@ -61,9 +69,15 @@ class Pool:
     def judge(self, state: str) -> None:
         """The next run ends well, and one more has nothing to do."""
         self.run(state)
-        expected = {} if state == "absent" else dict.fromkeys(MEMBERS, "running" if state == "started" else "shutoff")
-        assert self.world.states() == expected
-        assert self.world.disks() == ({} if state == "absent" else {m.name: True for m in RESOURCE.members})
+        there = set(self.world.states())
+        whole = {f"demo-{member}" for member, whole in self.world.disks().items() if whole}
+        assert set(self.world.states().values()) <= {"running" if state in DECLARED else "shutoff"}
+        if state in DECLARED:
+            assert there == whole == {f"demo-{member.name}" for member in DECLARED[state].members}
+        if state == "stopped":  # disks that were made already wait for the next start
+            assert there <= whole
+        if state == "absent":
+            assert (there, self.world.disks()) == (set(), {})
         again = self.run(state)
         assert (again.plan.actions, again.plan.record, again.plan.forget) == ((), None, False)
         if state == "absent":
@@ -114,6 +128,8 @@ def test_killed_at_every_step(
     for number in range(1, MANY):
         with monkeypatch.context() as patch:
             pool = Pool(tmp_path / str(number), patch)
+            if first == "stopped":
+                pool.run("started")
             if first != "absent":
                 pool.run(first)
             was_killed = pool.killed(asked, lambda pool=pool, number=number: moment(pool, number))  # type: ignore[misc]

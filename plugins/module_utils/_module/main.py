@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -21,6 +22,7 @@ def run_module(
     module: AnsibleModule, work: t.Callable[[AnsibleModule], dict[str, t.Any]], needs_ssh: bool = True
 ) -> t.NoReturn:
     """Run a module's work and end it: with its result, or with one clear message."""
+    collect_seldom()
     if needs_ssh and keys.paramiko is None:
         module.fail_json(msg=missing_required_lib("paramiko", reason="to reach hypervisors and members"))
     try:
@@ -29,6 +31,12 @@ def run_module(
         module.fail_json(msg=error.msg, code=error.code, details=error.details)
     module.exit_json(**result)
     raise AssertionError("exit_json does not return")
+
+
+def collect_seldom() -> None:
+    """Look for reference cycles seldom: a large plan is a heap of plain data that lives to the end."""
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 class Target(t.NamedTuple):
