@@ -21,7 +21,8 @@ options:
   pool:
     description:
       - The hypervisors of the pool as in a declaration, when there is none at hand.
-      - Each has C(name) and C(address), and may have C(host_key), C(labels), C(capacity) and C(ssh).
+      - Each has C(name) and C(address), and may have C(host_key), C(labels), C(capacity) and C(ssh);
+        or C(name) and C(sim), the folder of a simulated one.
     type: list
     elements: dict
   known_hosts:

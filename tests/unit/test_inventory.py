@@ -144,3 +144,12 @@ def test_its_faults_are_told(tmp_path: pathlib.Path) -> None:
     with pytest.raises(DeclarationError) as caught:
         find_declaration([path], None)
     assert [fault.path for fault in caught.value.faults] == ["name", "colour"]
+
+
+def test_a_simulated_pool_has_no_hosts(tmp_path: pathlib.Path) -> None:
+    pool = [{"name": "hv1", "sim": "pool/hv1"}, {"name": "hv2", "sim": "pool/hv2"}]
+    found = dump(written(tmp_path, raw(pool=pool)))
+    assert sorted(found.hosts) == ["demo-compute-0", "demo-compute-1", "demo-head-0"]
+    assert found.hosts["demo-head-0"]["ensemble_driver"] == "sim"
+    assert found.groups["pool"] == []
+    assert not (tmp_path / "pool").exists()

@@ -16,7 +16,6 @@ from .._model.declaration import Access, Member, Resource
 from .._model.errors import HypervisorError, WaitError
 from .._pool.keys import paramiko, public_line, trust_key
 from .._pool.pool import in_parallel
-from .._pool.sim import SimDoors
 from .._pool.ssh import open_client
 from .credentials import MEMBER_KEY, host_key_name
 
@@ -121,6 +120,8 @@ def _ssh_greeting(resource: Resource, secrets: t.Mapping[str, str]) -> Greeting:
 
 
 def _sim_greeting(resource: Resource, _secrets: t.Mapping[str, str]) -> Greeting:
+    from .._pool.sim import SimDoors  # the host program's own code, which no other run needs here
+
     doors = SimDoors(resource.pool)
 
     def greet(member: Member, _timeout: float) -> None:

@@ -13,7 +13,7 @@ from .._model.declaration import Hypervisor, Resource
 from .._model.errors import EnsembleError
 from .._model.load import load_declaration
 from .._model.parse import parse_target
-from .._pool import keys, sim, ssh
+from .._pool import keys, ssh
 from .._pool.pool import Connect
 from .._pool.session import Session
 
@@ -36,7 +36,7 @@ def run_module(
 def collect_seldom() -> None:
     """Look for reference cycles seldom: a large plan is a heap of plain data that lives to the end."""
     gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
+    gc.set_threshold(500_000, 20, 100)
 
 
 class Target(t.NamedTuple):
@@ -67,6 +67,8 @@ def connect_of(target: Target) -> Connect:
 
     def connect(hypervisor: Hypervisor) -> Session:
         if hypervisor.sim is not None:
+            from .._pool import sim  # the host program's own code, which no other run needs here
+
             return sim.connect(hypervisor, images)
         return ssh.connect(hypervisor, target.known_hosts)
 
