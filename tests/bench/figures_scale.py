@@ -78,7 +78,7 @@ def plans(_setting: Setting) -> t.Iterator[Figure]:
     yield "plan_10000_s", "s", 2, [taken.wall for taken in seconds[LARGE[0], False]]
     yield "plan_10000_s.converged", "s", 2, [taken.wall for taken in seconds[LARGE[0], True]]
     yield "plan_growth", "ratio", 12, [_growth(seconds, False)]
-    yield "plan_growth.converged", "ratio", 12, [_growth(seconds, True)]
+    yield "plan_growth.converged", "ratio", None, [_growth(seconds, True)]
     yield "plan_10000_mib", "MiB", None, [_memory(*LARGE)]
 
 

@@ -90,19 +90,24 @@ class Observation:
 
     def owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
         """Member name -> (hypervisor, domain) for every domain that carries our ownership record."""
-        return dict(self._owned)
+        return {member: (hv, domain) for member, hv, domain in self.ours}
 
     @functools.cached_property
-    def _owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
-        return {
-            str(domain.record["member"]): (hv, domain)
+    def ours(self) -> tuple[tuple[str, ObservedHypervisor, Domain], ...]:
+        """(member, hypervisor, domain) of every domain that carries our ownership record, doubles too."""
+        return tuple(
+            (str(domain.record["member"]), hv, domain)
             for hv in self.hypervisors
             for domain in hv.domains
             if domain.record is not None and domain.record.get("resource") == self.resource
-        }
+        )
 
     def artefacts(self) -> dict[str, dict[str, Artefact]]:
         """Member name -> hypervisor name -> artefact; more than one hypervisor only where something went wrong."""
+        return dict(self._artefacts)
+
+    @functools.cached_property
+    def _artefacts(self) -> dict[str, dict[str, Artefact]]:
         found: dict[str, dict[str, Artefact]] = {}
         for hv in self.hypervisors:
             for artefact in hv.artefacts:

@@ -19,14 +19,10 @@ def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observa
     Raises:
         PlanError: `name_taken`, naming each foreign domain and its hypervisor.
     """
-    strangers = [
-        (hv, domain)
-        for hv in observation.hypervisors
-        for domain in hv.domains
-        if domain.record is None or domain.record.get("resource") != resource
-    ]
-    if not strangers:
+    if len(observation.ours) == sum(len(hv.domains) for hv in observation.hypervisors):
         return
+    own = {id(domain) for _member, _hv, domain in observation.ours}
+    strangers = [(hv, domain) for hv in observation.hypervisors for domain in hv.domains if id(domain) not in own]
     names = {domain_name(resource, member): member for member in members}
     uuids = {member_uuid(resource, member) for member in names.values()}
     macs = {member_mac(resource, member) for member in names.values()}
@@ -55,15 +51,11 @@ def refuse_doubles(observation: Observation) -> None:
     Raises:
         PlanError: `double`, naming both places.
     """
-    places: dict[str, list[str]] = {}
-    for hv in observation.hypervisors:
-        for domain in hv.domains:
-            if domain.record is not None and domain.record.get("resource") == observation.resource:
-                places.setdefault(str(domain.record["member"]), []).append(
-                    f"{domain.name} on {hv.name} ({domain.state})"
-                )
-    doubles = {member: found for member, found in places.items() if len(found) > 1}
-    if doubles:
+    if len({member for member, _hv, _domain in observation.ours}) < len(observation.ours):
+        places: dict[str, list[str]] = {}
+        for member, hv, domain in observation.ours:
+            places.setdefault(member, []).append(f"{domain.name} on {hv.name} ({domain.state})")
+        doubles = {member: found for member, found in places.items() if len(found) > 1}
         raise PlanError(
             "more than one domain carries the record of one member: "
             + "; ".join(f"{member}: {', '.join(found)}" for member, found in doubles.items())
