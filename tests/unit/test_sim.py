@@ -14,6 +14,8 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError, HypervisorError
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration, parse_target
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool import sim
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.keys import generate_key_pair
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import in_parallel
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
 from declared import faults_of, raw
 from simulated import Simulated
@@ -226,3 +228,27 @@ def test_two_resources_share_a_hypervisor(pool: Simulated, tmp_path: pathlib.Pat
     assert len(pool.states()) == 2 * len(pool.names())
     run(pool, "absent")
     assert {name.split("-")[0] for name in pool.states()} == {"other"}
+
+
+# -- the file, shared
+
+
+def test_sessions_see_and_keep_each_others_changes(pool: Simulated) -> None:
+    sessions = [session_to(pool, "hv1") for _number in range(4)]
+    spec = pool.resource.members[0].spec.as_dict()
+    key = generate_key_pair()
+    seed = {"host_key": key.private, "host_key_public": key.public, "authorized_keys": [key.public]}
+
+    def prepare(session: Session) -> None:
+        verbs = [
+            {"verb": "prepare", "member": f"m-{sessions.index(session)}-{n}", "spec": spec, "seed": seed}
+            for n in range(10)
+        ]
+        resource = f"demo{sessions.index(session)}"  # a lock of its own, so that only the driver's keeps them apart
+        for result in session.batch(verbs, 60.0, **{**WRITE, "resource": resource}):
+            assert result["ok"], result
+
+    assert in_parallel(prepare, sessions) == [None] * 4
+    for session in sessions:
+        for number in range(4):
+            assert len(session.call("observe", 1.0, resource=f"demo{number}")["artefacts"]) == 10
