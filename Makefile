@@ -12,6 +12,7 @@ SHELL := /bin/bash
 LAB ?= ensemble
 TEST_LAB ?= ensemble-test
 HYPERVISORS ?= 3
+IMAGES ?=
 ONLY ?=
 
 BIN := .venv/bin
@@ -65,8 +66,8 @@ bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some
 	@$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 >&2
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))
 
-lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n
-	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS)
+lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, IMAGES=vm for virtual machines
+	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) $(addprefix --images ,$(IMAGES))
 
 lab-status: ## what of the lab is up
 	$(LAB_TOOL) status --name $(LAB) --hypervisors $(HYPERVISORS)
