@@ -51,7 +51,11 @@ class MemoryDriver(Driver):
         return [{**domain, "name": name} for name, domain in sorted(self.defined.items())]
 
     def artefacts(self, resource: str) -> list[dict[str, t.Any]]:
-        return [{"member": member, **disk} for (owner, member), disk in sorted(self.disks.items()) if owner == resource]
+        return [
+            {"member": member, "driver": self.name, **disk}
+            for (owner, member), disk in sorted(self.disks.items())
+            if owner == resource
+        ]
 
     def add_foreign(self, name: str, record: dict[str, t.Any] | None = None) -> None:
         self.defined[name] = self._entry(f"foreign-{name}", "running", record)
@@ -154,7 +158,7 @@ def host_at(folder: pathlib.Path, name: str, driver: Driver | None = None) -> Ho
     state = folder / name
     names = state / "images" / "names"
     names.mkdir(parents=True)
-    write_json(str(names / "node.json"), {"sha256": IMAGE, "source": {}})
+    write_json(str(names / "node.json"), {"tar": {"sha256": IMAGE, "source": {}}})
     return Host({"lxc": driver or MemoryDriver()}, str(state), name)
 
 

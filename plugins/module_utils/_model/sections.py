@@ -11,10 +11,10 @@ import typing as t
 
 from .addresses import Range, parse_range
 from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
+from .drivers import IMAGE_FORMATS
 from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
 from .reader import Section, label_pattern
 
-DRIVERS = ("lxc",)
 #: printable, and what a file system can store: no surrogates
 _FILE_PATH = re.compile("[ -~\u00a0-\ud7ff\ue000-\U0010ffff]+")
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -129,7 +129,7 @@ def read_range(section: Section, key: str, text: str, cidr: ipaddress.IPv4Networ
 
 def read_settings(section: Section, base: Settings, close: bool = False) -> Settings:
     found = Settings(
-        section.choice("driver", DRIVERS, base.driver),
+        section.choice("driver", IMAGE_FORMATS, base.driver),
         section.text("image", base.image, IMAGE_NAME, "an image's name"),
         section.integer("vcpus", base.vcpus, 1, 512),
         section.integer("memory_mb", base.memory_mb, 64, 2**24),

@@ -64,7 +64,7 @@ class Room:
         if not fitting:
             raise PlanError(
                 f"no hypervisor can take member {member.name} ({member.spec.memory_mb} MiB, {member.spec.vcpus} vCPU, "
-                f"image {member.spec.image}): "
+                f"driver {member.spec.driver}, image {member.spec.image}): "
                 + "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
                 + ". Add a hypervisor, free room, import the image with playbooks/pool.yml, or declare a smaller size.",
                 code="no_room",
@@ -79,8 +79,9 @@ class Room:
     def _lack(self, member: Member, hv: Hypervisor) -> str:
         if member.hypervisor is not None and member.hypervisor != hv.name:
             return f"the member is pinned to {member.hypervisor}"
-        if member.spec.image not in self.seen[hv.name].images:
-            return f"image {member.spec.image} is not there"
+        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image)
+        if lack:
+            return lack
         if self.memory[hv.name] < member.spec.memory_mb:
             return f"{max(0, int(self.memory[hv.name]))} MiB free"
         if self.vcpus[hv.name] < member.spec.vcpus:

@@ -10,7 +10,14 @@ from .._model.declaration import Member, Resource
 from .._model.errors import PlanError
 from .._model.observed import Artefact, Domain, Observation, Record
 from .actions import Action, Plan
-from .checks import refuse_doubles, refuse_foreign, refuse_moved_addresses, refuse_smaller_pool
+from .checks import (
+    refuse_blind,
+    refuse_doubles,
+    refuse_foreign,
+    refuse_moved_addresses,
+    refuse_other_driver,
+    refuse_smaller_pool,
+)
 from .place import Room, member_waves, settled
 
 
@@ -22,10 +29,12 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
     """
     refuse_foreign(resource.name, [member.name for member in resource.members], observation)
     refuse_doubles(observation)
+    refuse_blind(observation)
     refuse_smaller_pool(resource, observation.record)
     owned = observation.owned()
     artefacts = observation.artefacts()
     refuse_moved_addresses(resource, owned)
+    refuse_other_driver(resource, owned, artefacts)
     room = Room(resource, observation)
     where = settled(observation)
     level = member_waves(resource)
@@ -89,18 +98,19 @@ def _args(resource: Resource, member: Member, verb: str) -> dict[str, t.Any]:
     if verb == "define":
         stateful = any(resource.role(name).stateful for name in member.roles)
         return {"spec": member.spec.as_dict(), "roles": list(member.roles), "stateful": stateful}
-    return {}
+    return {"driver": member.spec.driver}
 
 
 def _refuse_unknown_image(observation: Observation, member: Member, hypervisor: str, artefact: Artefact | None) -> None:
     """A member already placed needs its image only while its disk is still to be made."""
     if artefact is not None and artefact.prepared:
         return
-    images = next(hv.images for hv in observation.hypervisors if hv.name == hypervisor)
-    if member.spec.image not in images:
+    seen = next(hv for hv in observation.hypervisors if hv.name == hypervisor)
+    lack = seen.lack(member.spec.driver, member.spec.image)
+    if lack:
         raise PlanError(
-            f"image {member.spec.image} for member {member.name} is not on hypervisor {hypervisor} "
-            f"(there: {', '.join(sorted(images)) or 'none'}). Import it with playbooks/pool.yml.",
+            f"member {member.name} belongs on hypervisor {hypervisor}, but {lack} "
+            f"(images there: {', '.join(sorted(seen.images)) or 'none'}). Run playbooks/pool.yml.",
             code="no_image",
         )
 
