@@ -12,6 +12,7 @@ SHELL := /bin/bash
 LAB ?= ensemble
 TEST_LAB ?= ensemble-test
 HYPERVISORS ?= 3
+IMAGES ?=
 ONLY ?=
 
 BIN := .venv/bin
@@ -64,8 +65,8 @@ lab-test: venv-test ## the collection against real hypervisors
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))
 
-lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n
-	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS)
+lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, IMAGES=vm for virtual machines
+	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) $(addprefix --images ,$(IMAGES))
 
 lab-status: ## what of the lab is up
 	$(LAB_TOOL) status --name $(LAB) --hypervisors $(HYPERVISORS)

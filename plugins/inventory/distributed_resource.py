@@ -53,7 +53,7 @@ options:
     type: dict
     required: true
   defaults:
-    description: Settings for all members, C(driver), C(image), C(vcpus) and C(memory_mb) (MiB).
+    description: Settings for all members, C(driver) (C(lxc) or C(qemu)), C(image), C(vcpus) and C(memory_mb) (MiB).
     type: dict
   roles:
     description:

@@ -105,6 +105,8 @@ members:
       roles: [head]
       hypervisor: hv1
       address: 172.30.0.50
+      driver: qemu
+      accelerator: kvm
       was: shutoff
       state: running
 generation:

@@ -38,14 +38,23 @@ members:
       roles: [head]
       hypervisor: hv1
       address: 172.30.0.50
+      driver: qemu
+      accelerator: kvm
       state: running
 hypervisors:
-  description: The pool, with what each hypervisor has to give and the images in its cache.
+  description: The pool, with what each hypervisor has to give, the images in its cache and the drivers that work there.
   returned: success
   type: list
   elements: dict
   sample:
-    - {name: hv1, memory_mb: 23888, vcpus: 2, images: [batch-node], members: 2}
+    - name: hv1
+      memory_mb: 23888
+      vcpus: 2
+      images: [batch-node]
+      image_formats: {batch-node: [qcow2, tar]}
+      drivers: {lxc: ok, qemu: ok}
+      accelerators: {qemu: kvm}
+      members: 2
 desired:
   description: The state that was last asked for; V(absent) when the resource was never started.
   returned: success

@@ -37,9 +37,9 @@ class Hypervisor:
             raise RuntimeError(f"{self.name}: {argv}: exit {done.returncode}: {done.stderr.decode()[-500:]}")
         return done.stdout.decode()
 
-    def domains(self, *options: str) -> set[str]:
-        """Names of its LXC domains; `--all` includes those that do not run."""
-        return set(self.run("virsh", "-q", "-c", "lxc:///system", "list", "--name", *options).split())
+    def domains(self, *options: str, driver: str = "lxc") -> set[str]:
+        """Names of its domains of one driver; `--all` includes those that do not run."""
+        return set(self.run("virsh", "-q", "-c", f"{driver}:///system", "list", "--name", *options).split())
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Lab:
     subnet: ipaddress.IPv4Network
     hypervisors: tuple[Hypervisor, ...]
     folder: Path
+    images: tuple[str, ...]  # paths in the hypervisors
 
     def address(self, last: int) -> str:
         """An address of the lab's network by its last number."""
@@ -67,7 +68,8 @@ class Lab:
         """What a resource has on the hypervisors besides its tombstone: domains, members' files, mounts, keys."""
         found = []
         for hv in self.hypervisors:
-            found += [f"{hv.name} domain {name}" for name in hv.domains("--all") if name.startswith(f"{resource}-")]
+            names = hv.domains("--all") | hv.domains("--all", driver="qemu")
+            found += [f"{hv.name} domain {name}" for name in names if name.startswith(f"{resource}-")]
             mounts = hv.run("cat", "/proc/mounts")
             found += [f"{hv.name} mount {line}" for line in mounts.splitlines() if f"{STATE}/{resource}/" in line]
             files = hv.run("find", f"{STATE}/{resource}", "-type", "f", check=False).split()
@@ -99,11 +101,10 @@ class Lab:
 
     def pool_variables(self) -> dict[str, t.Any]:
         """What role `hypervisor` must know of this lab's machines."""
-        names = ("batch-node", "plain")
         return {
             "hypervisor_bridge_port": "eth0",
             "hypervisor_partition": f"/ensemble-{self.name}-{{{{ inventory_hostname }}}}",
-            "hypervisor_images": [{"name": name, "path": f"/srv/ensemble-images/{name}.tar"} for name in names],
+            "hypervisor_images": [{"name": Path(path).stem, "path": path} for path in self.images],
         }
 
     def demo(self) -> dict[str, t.Any]:
@@ -128,4 +129,5 @@ def open_lab(name: str = LAB_NAME) -> Lab:
         raise RuntimeError(f"the lab {name} is not up; run: make lab-up LAB={name}")
     data = json.loads(path.read_text())
     hypervisors = tuple(Hypervisor(hv["name"], hv["address"], hv["container"]) for hv in data["hypervisors"])
-    return Lab(name, ipaddress.IPv4Network(data["subnet"]), hypervisors, folder)
+    images = tuple(image["path"] for image in data["images"].values() if "path" in image)
+    return Lab(name, ipaddress.IPv4Network(data["subnet"]), hypervisors, folder, images)

@@ -18,12 +18,20 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed im
 )
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import Action, Plan
 
-IMAGES = {"node": "0" * 64, "platform": "1" * 64}
+IMAGES = {"node": {"tar": "0" * 64}, "platform": {"tar": "1" * 64}}
 
 
 def owned_domain(resource: str, member: str, state: str, **record: t.Any) -> Domain:
     """A domain of ours with its ownership record."""
-    owner = {"resource": resource, "member": member, "roles": [], "stateful": False, "digest": "", **record}
+    owner = {
+        "resource": resource,
+        "member": member,
+        "roles": [],
+        "stateful": False,
+        "digest": "",
+        "spec": {"driver": "lxc"},
+        **record,
+    }
     return Domain(domain_name(resource, member), member_uuid(resource, member), state, owner)
 
 
@@ -61,11 +69,15 @@ def _act(hv: ObservedHypervisor, action: Action, resource: str) -> ObservedHyper
     if domain is not None:
         assert domain.record is not None, f"{action.verb} of {name}, which is foreign"
         assert domain.record["resource"] == resource, f"{action.verb} of {name}, which is foreign"
+    if action.verb not in ("prepare", "define"):
+        lived = artefact.driver if artefact is not None else domain.record["spec"]["driver"]  # type: ignore[union-attr,index]
+        assert action.args == {"driver": lived}, f"{action.verb} of {name} without its driver"
     domains = tuple(other for other in hv.domains if other is not domain)
     artefacts = tuple(other for other in hv.artefacts if other is not artefact)
     if action.verb in ("prepare", "remove"):
         assert action.verb == "prepare" or domain is None, f"the disk of {name} goes while its domain is defined"
-        made = (Artefact(action.member, True, action.args["spec"]["image"]),) if action.verb == "prepare" else ()
+        spec = action.args.get("spec", {})
+        made = (Artefact(action.member, spec["driver"], True, spec["image"]),) if action.verb == "prepare" else ()
         return replace(hv, artefacts=artefacts + made)
     if action.verb == "define":
         assert artefact is not None, f"{name} is defined without a disk"

@@ -50,41 +50,41 @@ def tar(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_imported_once(images: Images, tar: pathlib.Path) -> None:
     digest = hashlib.sha256(tar.read_bytes()).hexdigest()
     assert images.names() == {}
-    assert images.import_tar("node", str(tar), digest) is True
-    assert images.import_tar("node", str(tar), digest) is False
-    assert images.import_tar("node", str(tar), None) is False
-    assert (images.names(), images.digest("node")) == ({"node": digest}, digest)
+    assert images.import_file("node", str(tar), digest) is True
+    assert images.import_file("node", str(tar), digest) is False
+    assert images.import_file("node", str(tar), None) is False
+    assert (images.names(), images.digest("node", "tar")) == ({"node": {"tar": digest}}, digest)
     assert (pathlib.Path(images.root(digest)) / "etc" / "issue").read_text() == "hello"
 
 
 def test_two_names_share_one_root(images: Images, tar: pathlib.Path) -> None:
-    images.import_tar("a", str(tar), None)
-    assert images.import_tar("b", str(tar), None) is True
-    assert images.digest("a") == images.digest("b")
+    images.import_file("a", str(tar), None)
+    assert images.import_file("b", str(tar), None) is True
+    assert images.digest("a", "tar") == images.digest("b", "tar")
 
 
 def test_the_same_name_again_with_another_content(images: Images, tar: pathlib.Path) -> None:
-    images.import_tar("node", str(tar), None)
-    old = images.digest("node")
+    images.import_file("node", str(tar), None)
+    old = images.digest("node", "tar")
     new = make_tar(tar, "another greeting")
-    assert images.import_tar("node", str(tar), new) is True
-    assert images.digest("node") == new
+    assert images.import_file("node", str(tar), new) is True
+    assert images.digest("node", "tar") == new
     assert os.path.isdir(images.root(old)), "members still stand on it"
 
 
 def test_a_wrong_checksum_imports_nothing(images: Images, tar: pathlib.Path) -> None:
     with pytest.raises(ImageError) as caught:
-        images.import_tar("node", str(tar), "0" * 64)
+        images.import_file("node", str(tar), "0" * 64)
     assert caught.value.code == "image_checksum"
     assert images.names() == {}
     with pytest.raises(ImageError):
-        images.digest("node")
+        images.digest("node", "tar")
 
 
 def test_a_wrong_checksum_is_noticed_though_the_name_is_known(images: Images, tar: pathlib.Path) -> None:
-    images.import_tar("node", str(tar), None)
+    images.import_file("node", str(tar), None)
     with pytest.raises(ImageError):
-        images.import_tar("node", str(tar), "0" * 64)
+        images.import_file("node", str(tar), "0" * 64)
 
 
 def test_what_was_half_unpacked_is_unpacked_anew(images: Images, tar: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -92,18 +92,18 @@ def test_what_was_half_unpacked_is_unpacked_anew(images: Images, tar: pathlib.Pa
     left = tmp_path / "state" / "images" / f".half-{digest}" / "root"
     left.mkdir(parents=True)
     (left / "leftover").write_text("x")
-    assert images.import_tar("node", str(tar), None) is True
+    assert images.import_file("node", str(tar), None) is True
     assert sorted(os.listdir(images.root(digest))) == ["etc"]
     assert not left.parent.exists()
 
 
 def test_an_image_that_was_removed_from_the_cache_can_be_imported_again(images: Images, tar: pathlib.Path) -> None:
-    images.import_tar("node", str(tar), None)
-    digest = images.digest("node")
+    images.import_file("node", str(tar), None)
+    digest = images.digest("node", "tar")
     shutil.rmtree(os.path.dirname(images.root(digest)))
     with pytest.raises(ImageError, match="import it again"):
         images.root(digest)
-    assert images.import_tar("node", str(tar), None) is True
+    assert images.import_file("node", str(tar), None) is True
     assert os.path.isdir(images.root(digest))
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_imported(images: Images, tmp_path: pathlib.Path, what: s
     elif what == "folder":
         path.mkdir()
     with pytest.raises(EnsembleError):
-        images.import_tar("node", str(path), None)
+        images.import_file("node", str(path), None)
     assert images.names() == {}
 
 

@@ -84,7 +84,10 @@ def observed(case: Case, resource: Resource) -> Observation:
                 vcpus=4,
                 images=dict.fromkeys(case.get("images", {}).get(hv.name, IMAGES), IMAGES["node"]),
                 domains=tuple(domain for domain in domains if domain is not None),
-                artefacts=tuple(Artefact(member, disk == "whole", "node") for member, disk in disks.items()),
+                artefacts=tuple(
+                    Artefact(member, here[member].get("driver", "lxc"), disk == "whole", "node")
+                    for member, disk in disks.items()
+                ),
                 reserved_memory_mb=case.get("reserved", {}).get(hv.name, 0),
             )
         )

@@ -68,7 +68,7 @@ def worlds(draw: st.DrawFn) -> tuple[Resource, Observation]:
         if state == "nothing":
             continue
         placement[member.name] = where
-        artefacts[where].append(Artefact(member.name, state != "half", "node"))
+        artefacts[where].append(Artefact(member.name, "lxc", state != "half", "node"))
         if state in ("half", "disk"):
             continue
         spec = member.spec.as_dict()

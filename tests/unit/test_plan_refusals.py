@@ -72,7 +72,7 @@ def test_a_stray_disk_elsewhere_goes_with_the_resource() -> None:
     resource = parse_declaration(BASE)
     seen = doubled(resource)
     first, second = seen.hypervisors
-    disk = Artefact("head-0", True, "node")
+    disk = Artefact("head-0", "lxc", True, "node")
     seen = replace(
         seen, hypervisors=(replace(first, artefacts=(disk,)), replace(second, domains=(), artefacts=(disk,)))
     )

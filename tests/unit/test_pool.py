@@ -54,7 +54,7 @@ def test_a_request_is_one_line(world: World) -> None:
     [line] = transport.asked
     assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
     assert json.loads(line) == {
-        "protocol": 1,
+        "protocol": 2,
         "id": 1,
         "verbs": [{"verb": "x", "text": "a\nb"}],
         "resource": "demo",
@@ -63,7 +63,9 @@ def test_a_request_is_one_line(world: World) -> None:
 
 def test_a_verbs_error_names_its_hypervisor(world: World) -> None:
     with pytest.raises(EnsembleError) as caught:
-        world.connect(HYPERVISORS[1]).call("start", 5.0, {"member": "m"}, resource="demo", generation=1, token=[1, 1])
+        world.connect(HYPERVISORS[1]).call(
+            "start", 5.0, {"member": "m", "driver": "lxc"}, resource="demo", generation=1, token=[1, 1]
+        )
     assert (caught.value.code, caught.value.details["hypervisor"]) == ("no_domain", "hv2")
     assert caught.value.msg.startswith("hv2: ")
 
@@ -72,7 +74,7 @@ def test_a_refused_batch_is_an_error(world: World) -> None:
     session = world.connect(HYPERVISORS[0])
     for token, code in (([1, 5], "no_domain"), ([1, 4], "stale_token")):
         with pytest.raises(EnsembleError) as caught:
-            session.call("start", 5.0, {"member": "m"}, resource="demo", generation=1, token=token)
+            session.call("start", 5.0, {"member": "m", "driver": "lxc"}, resource="demo", generation=1, token=token)
         assert caught.value.code == code
     assert caught.value.details["highest"] == [1, 5]
 

@@ -19,7 +19,7 @@ from world import driver_of, host_at
 
 HELLO = {"protocol": PROTOCOL, "id": "alive", "verbs": [{"verb": "hello"}]}
 WRITE = {"protocol": PROTOCOL, "id": 1, "resource": "demo", "generation": 1, "token": [1, 1]}
-START = {"verb": "start", "member": "head-0"}
+START = {"verb": "start", "member": "head-0", "driver": "lxc"}
 
 
 @pytest.fixture
@@ -65,16 +65,16 @@ def test_hello(host: Host) -> None:
         b"[" * 100_000 + b"\n",
         b'{"a":' * 100_000 + b"\n",
         b"1" * 5000 + b"\n",
-        b'{"protocol": 1, "id": ' + b"[" * 100_000 + b"}\n",
-        b'{"protocol": 1}\n',
-        b'{"protocol": 1, "verbs": null}\n',
-        b'{"protocol": 1, "verbs": []}\n',
-        b'{"protocol": 1, "verbs": {}}\n',
-        b'{"protocol": 1, "verbs": "hello"}\n',
-        b'{"protocol": 1, "verbs": [7, null, []]}\n',
-        b'{"protocol": 1, "verbs": [{"verb": "hello"}], "colour": 1}\n',
-        b'{"protocol": 1, "verbs": [{"verb": []}]}\n',
-        b'{"protocol": 1, "verbs": [{"verb": {}}]}\n',
+        b'{"protocol": 2, "id": ' + b"[" * 100_000 + b"}\n",
+        b'{"protocol": 2}\n',
+        b'{"protocol": 2, "verbs": null}\n',
+        b'{"protocol": 2, "verbs": []}\n',
+        b'{"protocol": 2, "verbs": {}}\n',
+        b'{"protocol": 2, "verbs": "hello"}\n',
+        b'{"protocol": 2, "verbs": [7, null, []]}\n',
+        b'{"protocol": 2, "verbs": [{"verb": "hello"}], "colour": 1}\n',
+        b'{"protocol": 2, "verbs": [{"verb": []}]}\n',
+        b'{"protocol": 2, "verbs": [{"verb": {}}]}\n',
     ],
     ids=lambda line: repr(line[:40]),
 )
@@ -85,7 +85,7 @@ def test_what_is_no_request(host: Host, line: bytes) -> None:
 @pytest.mark.parametrize("depth", [200, 500, 800, 900, 950, 980, 990])
 def test_a_deep_identifier_comes_back_or_is_refused(host: Host, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
-    line = b'{"protocol": 1, "id": ' + nested + b', "verbs": [{"verb": "hello"}]}\n'
+    line = b'{"protocol": 2, "id": ' + nested + b', "verbs": [{"verb": "hello"}]}\n'
     answer = talk(host, line)[0]
     assert ("results" in answer) != ("error" in answer)
 
@@ -103,7 +103,7 @@ def test_a_line_at_the_limit_is_read(host: Host) -> None:
 
 
 def test_a_truncated_last_line_is_answered(host: Host) -> None:
-    answers = talk(host, end=b'{"protocol": 1')
+    answers = talk(host, end=b'{"protocol": 2')
     assert "truncated" in answers[-1]["error"]["msg"]
     assert len(answers) == 2
 
@@ -196,7 +196,9 @@ def test_a_stale_batch_does_nothing(host: Host) -> None:
 def test_steps_of_one_member_stop_at_the_first_failure_and_others_go_on(host: Host) -> None:
     driver = driver_of(host)
     driver.failing = {("undefine", "a")}
-    verbs = [{"verb": verb, "member": member} for verb in ("undefine", "remove") for member in ("a", "b")]
+    verbs = [
+        {"verb": verb, "member": member, "driver": "lxc"} for verb in ("undefine", "remove") for member in ("a", "b")
+    ]
     results = talk(host, {**WRITE, "verbs": verbs})[0]["results"]
     assert [result["error"]["code"] if not result["ok"] else "" for result in results] == ["broken", "", "skipped", ""]
     assert ("remove", "a") not in driver.calls

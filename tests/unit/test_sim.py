@@ -126,7 +126,7 @@ def test_a_foreign_domain_stays_what_it_is(pool: Simulated) -> None:
     assert caught.value.code == "name_taken"
     for verb in ("start", "stop", "undefine", "remove"):
         with pytest.raises(EnsembleError) as caught:
-            session_to(pool, "hv1").call(verb, 1.0, {"member": "head-0"}, **WRITE)
+            session_to(pool, "hv1").call(verb, 1.0, {"member": "head-0", "driver": "sim"}, **WRITE)
         assert caught.value.code == "foreign"
 
 

@@ -36,10 +36,10 @@ GOOD: dict[str, dict[str, t.Any]] = {
     "forget": {},
     "prepare": {"member": "head-0", "spec": SPEC, "seed": SEED},
     "define": {"member": "head-0", "spec": SPEC, "roles": ["head"], "stateful": True},
-    "start": {"member": "head-0"},
-    "stop": {"member": "head-0", "timeout": 5},
-    "undefine": {"member": "head-0"},
-    "remove": {"member": "head-0"},
+    "start": {"member": "head-0", "driver": "lxc"},
+    "stop": {"member": "head-0", "driver": "lxc", "timeout": 5},
+    "undefine": {"member": "head-0", "driver": "lxc"},
+    "remove": {"member": "head-0", "driver": "lxc"},
 }
 #: verb, what is laid over its good fields, and the path that is told
 BAD: list[tuple[str, dict[str, t.Any], str]] = [
@@ -87,6 +87,7 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("start", {"member": None}, "member"),
     ("start", {"member": ["head-0"]}, "member"),
     ("start", {"driver": "qemu"}, "driver"),
+    *((verb, {"driver": None}, "driver") for verb in ("start", "stop", "undefine", "remove")),
     ("stop", {"timeout": -1}, "timeout"),
     ("stop", {"timeout": 301}, "timeout"),
     ("stop", {"timeout": "soon"}, "timeout"),
@@ -159,8 +160,8 @@ def test_the_life_of_a_member(host: Host, driver: WatchedDriver) -> None:
         assert value(host, verb) == {}
     seen = value(host, "observe")
     assert seen["hostname"] == "hv1"
-    assert seen["images"] == {"node": IMAGE}
-    assert seen["artefacts"] == [{"member": "head-0", "prepared": True, "image": "node"}]
+    assert seen["images"] == {"node": {"tar": IMAGE}}
+    assert seen["artefacts"] == [{"member": "head-0", "driver": "lxc", "prepared": True, "image": "node"}]
     [domain] = seen["domains"]
     assert (domain["name"], domain["state"]) == ("demo-head-0", "running")
     record = domain["record"]

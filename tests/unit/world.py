@@ -111,7 +111,7 @@ def host_at(folder: pathlib.Path, name: str) -> Host:
     state = folder / name
     names = state / "images" / "names"
     names.mkdir(parents=True, exist_ok=True)
-    write_json(str(names / "node.json"), {"sha256": IMAGE, "source": {}})
+    write_json(str(names / "node.json"), {"tar": {"sha256": IMAGE, "source": {}}})
     return Host({"lxc": WatchedDriver(str(state))}, str(state), name, str(state / ".run"))
 
 

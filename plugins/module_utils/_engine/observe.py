@@ -47,7 +47,18 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
         if record is None or record.get("resource") != resource:
             memory += int(entry["memory_mb"])
             vcpus += int(entry["vcpus"])
-    artefacts = tuple(Artefact(entry["member"], entry["prepared"], entry["image"]) for entry in data["artefacts"])
+    artefacts = tuple(
+        Artefact(entry["member"], entry["driver"], entry["prepared"], entry["image"]) for entry in data["artefacts"]
+    )
     return ObservedHypervisor(
-        name, data["memory_mb"], data["vcpus"], data["images"], tuple(domains), artefacts, memory, vcpus
+        name=name,
+        memory_mb=data["memory_mb"],
+        vcpus=data["vcpus"],
+        images=data["images"],
+        domains=tuple(domains),
+        artefacts=artefacts,
+        reserved_memory_mb=memory,
+        reserved_vcpus=vcpus,
+        drivers=data["drivers"],
+        accelerators=data["accelerators"],
     )

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .._model.declaration import Resource
+from .._model.declaration import Member, Resource
 from .._model.identity import domain_name
-from .._model.observed import Observation
+from .._model.observed import Artefact, Observation
 from .._plan.actions import Plan
 
 #: what a plan's verb makes of a member's state
@@ -31,6 +31,7 @@ def observed_members(observation: Observation, resource: Resource | None) -> lis
             where, state = min(artefacts[name]), "undefined"
         roles: t.Sequence[str] = declared[name].roles if name in declared else record.get("roles", ())
         address = declared[name].spec.address if name in declared else record.get("spec", {}).get("address")
+        driver, accelerator = _realised(declared.get(name), record, artefacts.get(name, {}))
         facts.append(
             {
                 "name": domain_name(observation.resource, name),
@@ -39,6 +40,8 @@ def observed_members(observation: Observation, resource: Resource | None) -> lis
                 "hypervisor": where,
                 "address": address,
                 "state": state,
+                "driver": driver,
+                "accelerator": accelerator,
             }
         )
     return facts
@@ -69,10 +72,23 @@ def hypervisor_facts(observation: Observation) -> list[dict[str, t.Any]]:
             "memory_mb": hv.memory_mb,
             "vcpus": hv.vcpus,
             "images": sorted(hv.images),
+            "image_formats": {name: sorted(formats) for name, formats in sorted(hv.images.items())},
+            "drivers": dict(hv.drivers),
+            "accelerators": dict(hv.accelerators),
             "members": members.get(hv.name, 0),
         }
         for hv in observation.hypervisors
     ]
+
+
+def _realised(
+    member: Member | None, record: t.Mapping[str, t.Any], disks: t.Mapping[str, Artefact]
+) -> tuple[str | None, str | None]:
+    """The driver of a member, and how its processors are realised (None before it is defined)."""
+    driver = record.get("spec", {}).get("driver")
+    if driver is None:
+        driver = next((disk.driver for disk in disks.values()), member.spec.driver if member is not None else None)
+    return driver, record.get("accelerator")
 
 
 def _by_index(name: str) -> tuple[str, int, str]:

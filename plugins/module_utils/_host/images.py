@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""The hypervisor's image cache: `/var/lib/ensemble/images/<sha256>/`, and names that point into it."""
+"""The hypervisor's image cache: `/var/lib/ensemble/images/<sha256>/`, and names that point into it.
+
+An image is a tar archive of a root file system, kept unpacked in `root/`, or a qcow2 disk, kept as `disk.qcow2`.
+Which of them a file is, its content says. One name may stand for both: one machine as container and as virtual one.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,14 @@ from .._model.errors import EnsembleError
 from .files import locked, read_json, write_json
 
 UNPACK_TIMEOUT = 900.0
+TAR, QCOW2 = "tar", "qcow2"
+_PASSABLE = 0o711
+_CONTENT = {TAR: "root", QCOW2: "disk.qcow2"}
 _CHUNK = 1024 * 1024
+#: the parts of a qcow2 header (docs/interop/qcow2 of QEMU) that say what it is and whether it stands alone
+_QCOW2_MAGIC = b"QFI\xfb"
+_QCOW2_HEADER = 104
+_EXTERNAL_DATA = 0x04
 
 
 class ImageError(EnsembleError):
@@ -30,26 +41,32 @@ class Images:
         self._folder = os.path.join(root, "images")
         self._names = os.path.join(self._folder, "names")
 
-    def names(self) -> dict[str, str]:
-        """Image name -> sha256 of what it was imported from."""
+    def names(self) -> dict[str, dict[str, str]]:
+        """Image name -> format -> sha256 of what it was imported from."""
         try:
             files = sorted(os.listdir(self._names))
         except FileNotFoundError:
             return {}
-        return {
-            name[:-5]: read_json(os.path.join(self._names, name))["sha256"] for name in files if name.endswith(".json")
-        }
+        names = [name[:-5] for name in files if name.endswith(".json")]
+        return {name: {kind: entry["sha256"] for kind, entry in self._entries(name).items()} for name in names}
 
-    def digest(self, name: str) -> str:
-        """The sha256 that a name points to.
+    def _entries(self, name: str) -> dict[str, dict[str, t.Any]]:
+        """Format -> what a name points to, and where that came from."""
+        stored = read_json(os.path.join(self._names, name + ".json")) or {}
+        # written when tar was the only format
+        return {TAR: stored} if "sha256" in stored else stored
+
+    def digest(self, name: str, kind: str) -> str:
+        """The sha256 that a name points to in a format.
 
         Raises:
-            ImageError: no such image.
+            ImageError: no such image, or in another format only.
         """
-        entry = read_json(os.path.join(self._names, name + ".json"))
-        if entry is None:
-            raise ImageError(f"image {name} is not on this hypervisor; import it with playbooks/pool.yml")
-        return str(entry["sha256"])
+        entries = self._entries(name)
+        if kind not in entries:
+            known = f"here as {', '.join(sorted(entries))} only, not as {kind}" if entries else "not on this hypervisor"
+            raise ImageError(f"image {name} is {known}; import it with playbooks/pool.yml")
+        return str(entries[kind]["sha256"])
 
     def root(self, digest: str) -> str:
         """The unpacked root file system of an image.
@@ -57,52 +74,72 @@ class Images:
         Raises:
             ImageError: it was removed from the cache.
         """
-        path = os.path.join(self._folder, digest, "root")
-        if not os.path.isdir(path):
+        return self._content(digest, TAR)
+
+    def disk(self, digest: str) -> str:
+        """The disk of an image, never to be written to.
+
+        Raises:
+            ImageError: it was removed from the cache.
+        """
+        return self._content(digest, QCOW2)
+
+    def _content(self, digest: str, kind: str) -> str:
+        path = os.path.join(self._folder, digest, _CONTENT[kind])
+        if not os.path.exists(path):
             raise ImageError(f"image {digest[:12]} is no longer in the cache; import it again with playbooks/pool.yml")
         return path
 
-    def import_tar(self, name: str, path: str, checksum: str | None) -> bool:
-        """Unpack a tar archive of a root file system under a name; true when that changed anything.
+    def import_file(self, name: str, path: str, checksum: str | None) -> bool:
+        """Take a tar archive or a qcow2 disk into the cache under a name; true when that changed anything.
 
-        A half-unpacked image never counts: it gets its final name only when it is whole and on disk.
+        A half-made image never counts: it gets its final name only when it is whole and on disk.
 
         Raises:
-            ImageError: unreadable, another checksum, or not an archive.
+            ImageError: unreadable, another checksum, or neither archive nor a disk that stands alone.
         """
         os.makedirs(self._names, mode=0o755, exist_ok=True)
         with locked(os.path.join(self._folder, "import.lock"), UNPACK_TIMEOUT):
             source = _source(path)
-            entry_path = os.path.join(self._names, name + ".json")
-            entry = read_json(entry_path)
+            kind = _kind(path)
+            entries = self._entries(name)
+            entry = entries.get(kind)
             same = entry is not None and entry["source"] == source and checksum in (None, entry["sha256"])
-            if same and self._cached(entry["sha256"]):
+            if entry is not None and same and self._cached(entry["sha256"], kind):
                 return False
             digest = _sha256(path)
             if checksum is not None and digest != checksum:
                 raise ImageError(
                     f"image {name}: {path} has sha256 {digest}, expected {checksum}", code="image_checksum"
                 )
-            unpacked = not self._cached(digest)
-            if unpacked:
-                self._unpack(path, digest)
-            write_json(entry_path, {"sha256": digest, "source": source}, 0o644)
-            return unpacked or entry is None or bool(entry["sha256"] != digest)
+            made = not self._cached(digest, kind)
+            if made:
+                self._make(path, digest, kind)
+            entries[kind] = {"sha256": digest, "source": source}
+            write_json(os.path.join(self._names, name + ".json"), entries, 0o644)
+            return made or entry is None or bool(entry["sha256"] != digest)
 
-    def _cached(self, digest: str) -> bool:
-        return os.path.isdir(os.path.join(self._folder, digest, "root"))
+    def _cached(self, digest: str, kind: str) -> bool:
+        return os.path.exists(os.path.join(self._folder, digest, _CONTENT[kind]))
 
-    def _unpack(self, path: str, digest: str) -> None:
+    def _make(self, path: str, digest: str, kind: str) -> None:
         aside = os.path.join(self._folder, f".half-{digest}")
         shutil.rmtree(aside, ignore_errors=True)
-        os.makedirs(os.path.join(aside, "root"), mode=0o755)
-        target = os.path.join(aside, "root")
-        command = ["tar", "--extract", "--numeric-owner", "--xattrs", "--file", path, "--directory", target]
+        os.makedirs(aside)
+        for folder in (self._folder, aside):  # whatever the umask: the emulator has a user of its own
+            os.chmod(folder, _PASSABLE)
+        target = os.path.join(aside, _CONTENT[kind])
         try:
-            run(command, UNPACK_TIMEOUT)
+            if kind == TAR:
+                os.mkdir(target, mode=0o755)
+                command = ["tar", "--extract", "--numeric-owner", "--xattrs", "--file", path, "--directory", target]
+                run(command, UNPACK_TIMEOUT)
+            else:
+                run(["cp", "--sparse=always", "--reflink=auto", path, target], UNPACK_TIMEOUT)
+                os.chmod(target, 0o444)
         except EnsembleError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise ImageError(f"{path} cannot be unpacked: {error.msg}", code="bad_image") from error
+            raise ImageError(f"{path} cannot be taken into the cache: {error.msg}", code="bad_image") from error
         os.sync()
         os.rename(aside, os.path.join(self._folder, digest))
 
@@ -115,6 +152,26 @@ def _source(path: str) -> dict[str, t.Any]:
     if not os.path.isfile(path):
         raise ImageError(f"{path} is not a file. Put the image's archive there, or name another path.")
     return {"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _kind(path: str) -> str:
+    """The format of an image, by its content.
+
+    Raises:
+        ImageError: a disk that stands on other files: a guest would read them.
+    """
+    with open(path, "rb") as stream:
+        header = stream.read(_QCOW2_HEADER)
+    if not header.startswith(_QCOW2_MAGIC):
+        return TAR
+    backing = header[8:16].strip(b"\0")
+    external = len(header) >= 80 and header[4:8] == b"\0\0\0\3" and header[79] & _EXTERNAL_DATA
+    if backing or external:
+        raise ImageError(
+            f"{path} is a qcow2 disk on top of another file. Make one that stands alone: qemu-img convert -O qcow2",
+            code="bad_image",
+        )
+    return QCOW2
 
 
 def _sha256(path: str) -> str:

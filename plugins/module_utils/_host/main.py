@@ -12,6 +12,7 @@ import typing as t
 from .._model.errors import EnsembleError
 from .._model.protocol import COMMAND, PROTOCOL, VERSION
 from .drivers.lxc import LxcDriver
+from .drivers.qemu import QemuDriver
 from .files import STATE_DIR
 from .serve import serve
 from .settings import read_settings
@@ -35,5 +36,6 @@ def main(argv: t.Sequence[str]) -> int:
     except EnsembleError as error:
         sys.stderr.write(error.msg + "\n")
         return 1
-    serve(Host({"lxc": LxcDriver(STATE_DIR, settings)}), sys.stdin.buffer, sys.stdout.buffer)
+    drivers = {driver.name: driver(STATE_DIR, settings) for driver in (LxcDriver, QemuDriver)}
+    serve(Host(drivers), sys.stdin.buffer, sys.stdout.buffer)
     return 0

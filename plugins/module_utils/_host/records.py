@@ -9,6 +9,7 @@ import os
 import typing as t
 
 from .._model.errors import RefusedError
+from .drivers.folder import members_dir, remove_asides
 from .files import read_json, resource_dir, write_json
 
 
@@ -19,7 +20,7 @@ class Records:
         self._folder = resource_dir(root, resource)
         self._record = os.path.join(self._folder, "record.json")
         self._secrets = os.path.join(self._folder, "secrets.json")
-        self._resource = resource
+        self._root, self._resource = root, resource
 
     def read(self) -> dict[str, t.Any]:
         """The record, empty when none was ever written."""
@@ -57,8 +58,9 @@ class Records:
         """Leave only a tombstone: versions and desired state, no declaration, no secrets."""
         if os.path.exists(self._secrets):
             os.unlink(self._secrets)
+        remove_asides(self._root, self._resource)
         with contextlib.suppress(OSError):  # some member still has its folder in there, or there is none
-            os.rmdir(os.path.join(self._folder, "members"))
+            os.rmdir(members_dir(self._root, self._resource))
         record = self.read()
         if record.get("declaration"):
             tombstone = {

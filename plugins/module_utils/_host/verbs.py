@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._model.declaration import Capacity, MemberSpec
+from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
 from .._model.protocol import PROTOCOL, VERSION
@@ -112,17 +113,32 @@ class Host:
     def _observe(self, batch: Batch, section: Section) -> t.Any:
         _checked(section)
         domains, artefacts = [], []
-        for driver in self.drivers.values():
-            domains += driver.domains()
+        status: dict[str, str] = {}
+        failures = []
+        for name, driver in self.drivers.items():
             artefacts += driver.artefacts(batch.resource)
+            try:
+                domains += driver.domains()
+                status[name] = AVAILABLE
+            except EnsembleError as error:
+                status[name] = error.msg
+                failures.append(error)
+        if len(failures) == len(self.drivers):  # libvirt itself is away: nothing could be told from this
+            raise failures[0]
         return {
             "hostname": self.name,
             "memory_mb": self.capacity.memory_mb or memory_mb(),
             "vcpus": self.capacity.vcpus or cpu_count(),
             "images": self.images.names(),
+            "drivers": status,
+            "accelerators": self._accelerators(),
             "domains": domains,
             "artefacts": artefacts,
         }
+
+    def _accelerators(self) -> dict[str, str]:
+        found = {name: driver.accelerator() for name, driver in self.drivers.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _record_read(self, batch: Batch, section: Section) -> t.Any:
         _checked(section)
@@ -241,7 +257,7 @@ class Host:
         path = section.text("path", pattern=_PATH, what="an absolute path")
         checksum = section.text("checksum", None, _SHA256, "a SHA-256 in hexadecimal")
         _checked(section)
-        return {"changed": self.images.import_tar(name, path, checksum)}
+        return {"changed": self.images.import_file(name, path, checksum)}
 
     # -- fields
 
@@ -249,7 +265,9 @@ class Host:
         return self.drivers[spec.driver]
 
     def _driver_named(self, section: Section) -> Driver:
-        name = section.choice("driver", sorted(self.drivers), default=next(iter(self.drivers)))
+        name = section.choice("driver", sorted(self.drivers))
+        if name is None:
+            raise _invalid(section.faults)
         return self.drivers[name]
 
     def _spec(self, section: Section) -> MemberSpec:

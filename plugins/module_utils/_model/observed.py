@@ -8,6 +8,8 @@ import functools
 import typing as t
 from dataclasses import dataclass, field
 
+from .drivers import AVAILABLE, IMAGE_FORMATS
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -29,22 +31,44 @@ class Artefact:
     """What lies on a hypervisor's disk for a member; `prepared` is false while it is half made."""
 
     member: str
+    driver: str
     prepared: bool
     image: str | None = None
 
 
 @dataclass(frozen=True)
 class ObservedHypervisor:
-    """One trip's answer: capacity in MiB and CPUs, cached images, every domain, the resource's artefacts."""
+    """One trip's answer: capacity in MiB and CPUs, cached images, every domain, the resource's artefacts.
+
+    Attributes:
+        images: image name -> format -> sha256.
+        drivers: driver -> `ok`, or why it does not work there.
+        accelerators: driver -> how it realises processors, `untried` before its first member.
+    """
 
     name: str
     memory_mb: int
     vcpus: int
-    images: t.Mapping[str, str] = field(default_factory=dict)
+    images: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
     domains: tuple[Domain, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
     reserved_memory_mb: int = 0
     reserved_vcpus: int = 0
+    drivers: t.Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(IMAGE_FORMATS, AVAILABLE))
+    accelerators: t.Mapping[str, str] = field(default_factory=dict)
+
+    def lack(self, driver: str, image: str) -> str:
+        """Why no disk for a member of this driver can be made from this image here; empty when it can."""
+        status = self.drivers.get(driver, "the host program does not know it")
+        if status != AVAILABLE:
+            return f"driver {driver} is not available there ({status})"
+        formats = self.images.get(image, {})
+        if IMAGE_FORMATS[driver] in formats:
+            return ""
+        if formats:
+            known = ", ".join(sorted(formats))
+            return f"image {image} is there as {known} only, driver {driver} takes {IMAGE_FORMATS[driver]}"
+        return f"image {image} is not there"
 
 
 @dataclass(frozen=True)

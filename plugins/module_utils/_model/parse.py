@@ -7,11 +7,11 @@ from __future__ import annotations
 import typing as t
 
 from .declaration import Access, Hypervisor, Resource
+from .drivers import SIM
 from .errors import DeclarationError, Fault
 from .reader import Section
 from .roles import read_roles, refuse_missing_roles
 from .sections import (
-    SIM,
     Settings,
     read_access,
     read_election,

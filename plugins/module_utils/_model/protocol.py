@@ -8,7 +8,7 @@ from __future__ import annotations
 VERSION = "0.1.0"
 
 #: raised when a request of one side can no longer be understood by the other
-PROTOCOL = 1
+PROTOCOL = 2
 
 #: bytes of one request or answer, line feed included
 MAX_LINE = 8 * 1024 * 1024

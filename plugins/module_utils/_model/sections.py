@@ -11,12 +11,10 @@ import typing as t
 
 from .addresses import Range, parse_range
 from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
+from .drivers import DRIVERS, SIM
 from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
 from .reader import Section, label_pattern
 
-DRIVERS = ("lxc",)
-#: the driver of members on simulated hypervisors
-SIM = "sim"
 #: printable, and what a file system can store: no surrogates
 _FILE_PATH = re.compile("[ -~\u00a0-\ud7ff\ue000-\U0010ffff]+")
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")

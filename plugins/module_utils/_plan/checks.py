@@ -8,9 +8,10 @@ import ipaddress
 import typing as t
 
 from .._model.declaration import Member, Resource
+from .._model.drivers import AVAILABLE
 from .._model.errors import PlanError
 from .._model.identity import domain_name, member_mac, member_uuid
-from .._model.observed import Domain, Observation, ObservedHypervisor, Record
+from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
 
 
 def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observation) -> None:
@@ -63,6 +64,60 @@ def refuse_doubles(observation: Observation) -> None:
             code="double",
             members=doubles,
         )
+
+
+def refuse_blind(observation: Observation) -> None:
+    """Refuse to act where disks of a driver lie that does not answer: whether their members run is not known.
+
+    Raises:
+        PlanError: `driver_unavailable`, with each hypervisor's reason.
+    """
+    blind = []
+    for hv in observation.hypervisors:
+        for driver in sorted({artefact.driver for artefact in hv.artefacts}):
+            reason = hv.drivers.get(driver, "the host program does not know it")
+            if reason != AVAILABLE:
+                blind.append(f"{hv.name}, driver {driver}: {reason}")
+    if blind:
+        raise PlanError(
+            f"members of {observation.resource} cannot be observed: {'; '.join(blind)}. Nothing was changed. "
+            "Bring the driver back (playbooks/pool.yml installs and starts it), then run again.",
+            code="driver_unavailable",
+        )
+
+
+def refuse_other_driver(
+    resource: Resource,
+    owned: t.Mapping[str, tuple[ObservedHypervisor, Domain]],
+    artefacts: t.Mapping[str, t.Mapping[str, Artefact]],
+) -> None:
+    """Refuse to make a container of a virtual machine, or the other way round: its disk would be lost.
+
+    Raises:
+        PlanError: `driver_changed`, naming each member.
+    """
+    changed = {}
+    for member in resource.members:
+        lived = {disk.driver for disk in artefacts.get(member.name, {}).values()}
+        if member.name in owned:
+            lived.add(driver_of(owned[member.name][1]) or member.spec.driver)
+        others = sorted(lived - {member.spec.driver})
+        if others:
+            changed[member.name] = f"{others[0]} -> {member.spec.driver}"
+    if changed:
+        raise PlanError(
+            "the declaration changes the driver of members that exist: "
+            + ", ".join(f"{member} {words}" for member, words in changed.items())
+            + ". Nothing was changed. Declare the former driver, or remove the resource first.",
+            code="driver_changed",
+            members=changed,
+        )
+
+
+def driver_of(domain: Domain) -> str | None:
+    """The driver that a domain's ownership record names."""
+    driver = (domain.record or {}).get("spec", {}).get("driver")
+    return str(driver) if driver else None
 
 
 def refuse_smaller_pool(resource: Resource, record: Record) -> None:

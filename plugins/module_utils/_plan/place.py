@@ -59,7 +59,7 @@ class Room:
             PlanError: no hypervisor can take it; says what each one lacks.
         """
         spec = member.spec
-        kind = (member.roles, member.hypervisor, spec.image, spec.memory_mb, spec.vcpus)
+        kind = (member.roles, member.hypervisor, spec.driver, spec.image, spec.memory_mb, spec.vcpus)
         if kind not in self._queues:
             self._queues[kind] = _Queue(self, member)
         queue = self._queues[kind]
@@ -68,7 +68,7 @@ class Room:
             lacks = {hv.name: self.lack(member, hv) for hv in self.resource.pool}
             raise PlanError(
                 f"no hypervisor can take member {member.name} ({member.spec.memory_mb} MiB, {member.spec.vcpus} vCPU, "
-                f"image {member.spec.image}): "
+                f"driver {member.spec.driver}, image {member.spec.image}): "
                 + "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
                 + ". Add a hypervisor, free room, import the image with playbooks/pool.yml, or declare a smaller size.",
                 code="no_room",
@@ -83,8 +83,9 @@ class Room:
         """Why a hypervisor cannot take a member; empty when it can."""
         if member.hypervisor is not None and member.hypervisor != hv.name:
             return f"the member is pinned to {member.hypervisor}"
-        if member.spec.image not in self.seen[hv.name].images:
-            return f"image {member.spec.image} is not there"
+        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image)
+        if lack:
+            return lack
         if self.memory[hv.name] < member.spec.memory_mb:
             return f"{max(0, int(self.memory[hv.name]))} MiB free"
         if self.vcpus[hv.name] < member.spec.vcpus:

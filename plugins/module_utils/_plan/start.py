@@ -8,9 +8,16 @@ import typing as t
 
 from .._model.declaration import Member, Resource
 from .._model.errors import PlanError
-from .._model.observed import Artefact, Domain, Observation, Record
+from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
 from .actions import Action, Plan
-from .checks import refuse_doubles, refuse_foreign, refuse_moved_addresses, refuse_smaller_pool
+from .checks import (
+    refuse_blind,
+    refuse_doubles,
+    refuse_foreign,
+    refuse_moved_addresses,
+    refuse_other_driver,
+    refuse_smaller_pool,
+)
 from .place import Room, member_waves, settled
 
 
@@ -22,14 +29,16 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
     """
     refuse_foreign(resource.name, [member.name for member in resource.members], observation)
     refuse_doubles(observation)
+    refuse_blind(observation)
     refuse_smaller_pool(resource, observation.record)
     owned = observation.owned()
     artefacts = observation.artefacts()
     refuse_moved_addresses(resource, owned)
+    refuse_other_driver(resource, owned, artefacts)
     room = Room(resource, observation)
     where = settled(observation)
     level = member_waves(resource)
-    images = {hv.name: hv.images for hv in observation.hypervisors}
+    seen = {hv.name: hv for hv in observation.hypervisors}
     actions: list[Action] = []
     before: dict[str, str] = {}
     after: dict[str, str] = {}
@@ -40,7 +49,7 @@ def plan_started(resource: Resource, observation: Observation) -> Plan:
         placement[member.name] = hypervisor
         domain = owned[member.name][1] if member.name in owned else None
         artefact = artefacts.get(member.name, {}).get(hypervisor)
-        _refuse_unknown_image(images[hypervisor], member, hypervisor, artefact)
+        _refuse_unknown_image(seen[hypervisor], member, artefact)
         steps = _steps(member, domain, artefact, why)
         for verb, reason in steps:
             actions.append(
@@ -90,19 +99,18 @@ def _args(resource: Resource, member: Member, verb: str) -> dict[str, t.Any]:
     if verb == "define":
         stateful = any(resource.role(name).stateful for name in member.roles)
         return {"spec": member.spec.as_dict(), "roles": list(member.roles), "stateful": stateful}
-    return {}
+    return {"driver": member.spec.driver}
 
 
-def _refuse_unknown_image(
-    images: t.Collection[str], member: Member, hypervisor: str, artefact: Artefact | None
-) -> None:
+def _refuse_unknown_image(seen: ObservedHypervisor, member: Member, artefact: Artefact | None) -> None:
     """A member already placed needs its image only while its disk is still to be made."""
     if artefact is not None and artefact.prepared:
         return
-    if member.spec.image not in images:
+    lack = seen.lack(member.spec.driver, member.spec.image)
+    if lack:
         raise PlanError(
-            f"image {member.spec.image} for member {member.name} is not on hypervisor {hypervisor} "
-            f"(there: {', '.join(sorted(images)) or 'none'}). Import it with playbooks/pool.yml.",
+            f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "
+            f"(images there: {', '.join(sorted(seen.images)) or 'none'}). Run playbooks/pool.yml.",
             code="no_image",
         )
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from .._model.errors import PlanError
 from .._model.identity import domain_name
-from .._model.observed import Observation, Record
+from .._model.observed import Domain, Observation, Record
 from .actions import Action, Plan
-from .checks import refuse_doubles
+from .checks import driver_of, refuse_blind, refuse_doubles
 from .place import settled
 
 
@@ -19,13 +19,14 @@ def plan_stopped(observation: Observation) -> Plan:
     """No member runs; disks and definitions stay. Members that the declaration no longer names are included."""
     owned = observation.owned()
     refuse_doubles(observation)
+    refuse_blind(observation)
     level = _stop_waves(observation, owned)
     actions, before, after = [], {}, {}
     for member, (hv, domain) in sorted(owned.items()):
         name = domain_name(observation.resource, member)
         before[name] = after[name] = domain.state
         if domain.state != "shutoff":
-            actions.append(_stop(member, hv.name, level[member], domain.state, _roles(domain.record)))
+            actions.append(_stop(member, hv.name, level[member], domain))
             after[name] = "shutoff"
     actions.sort(key=lambda action: action.wave)
     return Plan(observation.resource, tuple(actions), _desired(observation.record, "stopped"), False, before, after)
@@ -41,6 +42,7 @@ def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Pla
     owned = observation.owned()
     artefacts = observation.artefacts()
     refuse_doubles(observation)
+    refuse_blind(observation)
     refuse_data_loss(observation, where, owned, delete_data)
     level = _stop_waves(observation, owned)
     last = 1 + max(level.values(), default=0)
@@ -52,11 +54,15 @@ def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Pla
         after[name] = "absent"
         roles = _roles(domain.record) if domain is not None else ()
         if domain is not None and domain.state != "shutoff":
-            stops.append(_stop(member, hypervisor, level[member], domain.state, roles))
+            stops.append(_stop(member, hypervisor, level[member], domain))
         if domain is not None:
-            actions.append(Action("undefine", member, hypervisor, last, "the resource is to be absent", {}, roles))
-        for place in sorted({hypervisor, *artefacts.get(member, ())}):
-            actions.append(Action("remove", member, place, last, "its disk, mount and keys go with it", {}, roles))
+            actions.append(
+                Action("undefine", member, hypervisor, last, "the resource is to be absent", _driver(domain), roles)
+            )
+        disks = artefacts.get(member, {})
+        for place in sorted({hypervisor, *disks}):
+            args = {"driver": disks[place].driver} if place in disks else _driver(domain)
+            actions.append(Action("remove", member, place, last, "its disk, mount and keys go with it", args, roles))
     stops.sort(key=lambda action: action.wave)
     record = _desired(observation.record, "absent")
     forget = bool(record or actions or observation.record.declaration)
@@ -89,8 +95,14 @@ def refuse_data_loss(
         )
 
 
-def _stop(member: str, hypervisor: str, wave: int, state: str, roles: tuple[str, ...]) -> Action:
-    return Action("stop", member, hypervisor, wave, f"it is {state}", {}, roles)
+def _stop(member: str, hypervisor: str, wave: int, domain: Domain) -> Action:
+    reason = f"it is {domain.state}"
+    return Action("stop", member, hypervisor, wave, reason, _driver(domain), _roles(domain.record))
+
+
+def _driver(domain: Domain | None) -> dict[str, t.Any]:
+    """The driver for a verb, from the ownership record."""
+    return {"driver": driver_of(domain)} if domain is not None else {}
 
 
 def _roles(record: t.Mapping[str, t.Any] | None) -> tuple[str, ...]:

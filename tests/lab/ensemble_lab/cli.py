@@ -11,6 +11,7 @@ from types import FrameType
 
 from ensemble_lab import commands
 from ensemble_lab.layout import DEFAULT_NAME, DEFAULT_SUBNET, checked_name
+from ensemble_lab.recipes import OPTIONAL
 from ensemble_lab.system import LabError
 
 _FAILED = 1
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.command == "up":
             if not 1 <= asked.hypervisors <= 40:
                 raise LabError(f"--hypervisors {asked.hypervisors}: expected 1 to 40")
-            return commands.up(name, asked.hypervisors, asked.subnet)
+            return commands.up(name, asked.hypervisors, asked.subnet, asked.images)
         if asked.command == "down":
             return commands.down(name)
         if asked.command == "status":
@@ -55,5 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--subnet",
         help=f"IPv4 network (default: {DEFAULT_SUBNET} for the lab {DEFAULT_NAME}, else the first free 172.30.N.0/24)",
+    )
+    parser.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        choices=sorted(OPTIONAL),
+        help="build optional images too: vm is a disk that boots, for members of the driver qemu",
     )
     return parser

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 
 from ensemble_lab import engine, hypervisors, images, layout, leftovers, machine, mounts, network, state
 from ensemble_lab.hypervisors import Health
@@ -18,17 +19,17 @@ OK = 0
 NOT_UP = 3
 
 
-def up(name: str, count: int, subnet: str | None) -> int:
+def up(name: str, count: int, subnet: str | None, options: Sequence[str] = ()) -> int:
     """Bring a lab up, from whatever is there."""
     machine.require_root()
     started = time.monotonic()
     changes: list[str] = []
     with exclusive():
-        changes += [f"installed {package}" for package in machine.install_missing()]
+        changes += [f"installed {package}" for package in machine.install_missing("qcow2" if options else "")]
         changes += [f"raised {setting}" for setting in machine.raise_inotify_limits()]
         if engine.start():
             changes.append("started dockerd")
-        described, built = images.ensure_all()
+        described, built = images.ensure_all(options)
         changes += [f"built image {image}" for image in built]
         leftovers.thaw(name)
         if network.is_broken(name):

@@ -8,18 +8,19 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ensemble_lab import machine, mounts, recipes
+from ensemble_lab import disks, machine, mounts, recipes
 from ensemble_lab.engine import docker
 from ensemble_lab.layout import CACHE, EXPORT, IMAGES_IN_HYPERVISOR, WORK
 from ensemble_lab.processes import Process
 from ensemble_lab.recipes import Recipe
 from ensemble_lab.system import LabError, last_lines, say, step, write_atomically
 
-REPOSITORY = "ensemble-lab-"
+REPOSITORY = f"{CACHE.name}-"
 _BUILDERS = 2
 _BUILD_SECONDS = 1500
 
@@ -30,19 +31,29 @@ def tag_of(recipe: Recipe) -> str:
 
 
 def file_of(recipe: Recipe) -> Path:
-    """Return the cached root file system of a tar image."""
-    return CACHE / f"{recipe.name}-{recipe.digest}.tar"
+    """Return the cached file of a tar or disk image."""
+    return CACHE / f"{recipe.name}-{recipe.digest}.{recipe.format}"
 
 
-def ensure_all() -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Build what is not cached; return the description of every image, and the names of those built."""
-    wanted = [recipes.load(name) for name in recipes.NAMES]
+def ensure_all(options: Sequence[str] = ()) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Build what is not cached; return the description of every image, and the names of those built.
+
+    ``options`` names groups of optional images; such an image is also described, though never built, when it is cached.
+    """
+    asked = [name for option in options for name in recipes.OPTIONAL[option]]
     in_engine = _tags()
+    wanted = [recipes.load(name) for name in (*recipes.NAMES, *asked)]
+    others = [recipes.load(name) for names in recipes.OPTIONAL.values() for name in names if name not in asked]
+    for recipe in others:
+        if _is_cached(recipe, in_engine):
+            wanted.append(recipe)
+        else:  # a former one would pass for what the recipe says now
+            (EXPORT / recipe.export).unlink(missing_ok=True)
     missing = [recipe for recipe in wanted if not _is_cached(recipe, in_engine)]
     if missing:
         _build_all(missing)
     for recipe in wanted:
-        if recipe.format == "tar":
+        if recipe.export:
             _export(recipe)
     return {recipe.name: _describe(recipe) for recipe in wanted}, [recipe.name for recipe in missing]
 
@@ -67,7 +78,7 @@ def _describe(recipe: Recipe) -> dict[str, Any]:
     if recipe.format == "engine":
         return {"digest": recipe.digest, "tag": tag_of(recipe)}
     record: dict[str, Any] = json.loads(_record(recipe).read_text(encoding="utf-8"))
-    path = f"{IMAGES_IN_HYPERVISOR}/{recipe.name}.tar"
+    path = f"{IMAGES_IN_HYPERVISOR}/{recipe.export}"
     return {"digest": recipe.digest, "file": str(file_of(recipe)), "path": path, **record}
 
 
@@ -102,6 +113,9 @@ def _build(recipe: Recipe, mirror: str) -> None:
             docker("import", str(target), tag_of(recipe), timeout=600)
         target.unlink()
         return
+    if recipe.format == "qcow2":
+        with step(f"making the disk of image {recipe.name}"):
+            target = disks.bootable(target, work)
     with open(target, "rb") as handle:
         digest = hashlib.sha256()
         while block := handle.read(1 << 20):
@@ -154,7 +168,7 @@ def _bootstrap(recipe: Recipe, paths: list[Path], mirror: str, work: Path) -> No
 
 def _export(recipe: Recipe) -> None:
     """Give the file its stable name in the directory that hypervisors see; a hard link costs nothing."""
-    name = EXPORT / f"{recipe.name}.tar"
+    name = EXPORT / recipe.export
     if name.exists() and name.samefile(file_of(recipe)):
         return
     EXPORT.mkdir(parents=True, exist_ok=True)
@@ -166,7 +180,9 @@ def _export(recipe: Recipe) -> None:
 
 def remove_outdated() -> None:
     """Remove former digests of the same images. One that another lab still uses stays until a later call."""
-    wanted = [recipes.load(name) for name in recipes.NAMES]
+    wanted = [
+        recipes.load(name) for name in (*recipes.NAMES, *(n for names in recipes.OPTIONAL.values() for n in names))
+    ]
     in_engine = _tags()
     current = {tag_of(recipe) for recipe in wanted}
     for tag in in_engine - current:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 from ensemble_lab.system import LabError
 
 STATE = Path("/var/lib/ensemble-lab")
-CACHE = Path("/var/cache/ensemble-lab")
+# another cache keeps the images of a checkout that changes recipes apart from everybody else's
+CACHE = Path(os.environ.get("ENSEMBLE_LAB_CACHE", "/var/cache/ensemble-lab"))
 EXPORT = CACHE / "export"  # what hypervisors see as /srv/ensemble-images
 WORK = CACHE / "work"
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -24,6 +24,7 @@ _PACKAGES = {  # command: Debian package
     "losetup": "mount",
     "umount": "mount",
 }
+_DISK_PACKAGES = {"qemu-img": "qemu-utils", "mke2fs": "e2fsprogs", "sfdisk": "fdisk"}
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _APT = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"]
 _ATTEMPTS = 3
@@ -39,11 +40,12 @@ def require_root() -> None:
         raise LabError("the lab starts system containers and must be run as root (sudo)")
 
 
-def install_missing() -> list[str]:
-    """Install the packages whose commands are missing; return their names."""
+def install_missing(kind: str = "") -> list[str]:
+    """Install the packages whose commands are missing; return their names. ``kind`` qcow2: those for disks, too."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     os.environ["PATH"] = path
-    missing = {package for command, package in _PACKAGES.items() if shutil.which(command) is None}
+    needed = {**_PACKAGES, **(_DISK_PACKAGES if kind == "qcow2" else {})}
+    missing = {package for command, package in needed.items() if shutil.which(command) is None}
     if not _KEYRING.exists():
         missing.add("debian-archive-keyring")
     if not missing:

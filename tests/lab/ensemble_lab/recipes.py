@@ -28,6 +28,8 @@ BUILDER_OPTIONS = (
     "--dpkgopt=path-include=/usr/share/locale/locale.alias",
 )
 NAMES = ("hypervisor", "batch-node", "plain")
+#: built when asked for only: option of `up` -> recipes
+OPTIONAL = {"vm": ("batch-vm",)}
 _LISTS = ("packages", "disable", "enable", "mask")
 _DIGITS = 12
 
@@ -38,7 +40,10 @@ class Recipe:
 
     name: str
     suite: str
-    format: str  # "engine" (an image of the container engine) or "tar" (a root file system)
+    format: (
+        str  # "engine" (an image of the container engine), "tar" (a root file system) or "qcow2" (a disk that boots)
+    )
+    export: str  # file name under which hypervisors see it; empty for an image of the engine
     layers: tuple[Path, ...]
     lists: dict[str, tuple[str, ...]]
 
@@ -78,11 +83,12 @@ def load(name: str) -> Recipe:
         layers.insert(0, layer)
         following = parser["image"].get("base")
     top = sections[-1]
-    for key, allowed in {"suite": None, "format": ("engine", "tar")}.items():
+    for key, allowed in {"suite": None, "format": ("engine", "tar", "qcow2")}.items():
         if key not in top or (allowed and top[key] not in allowed):
             raise LabError(f"{layers[-1]}/recipe.ini: {key}: expected {' or '.join(allowed or ['a value'])}")
     lists = {key: tuple(" ".join(section.get(key, "") for section in sections).split()) for key in _LISTS}
-    return Recipe(name=name, suite=top["suite"], format=top["format"], layers=tuple(layers), lists=lists)
+    export = "" if top["format"] == "engine" else f"{top.get('export', name)}.{top['format']}"
+    return Recipe(name=name, suite=top["suite"], format=top["format"], export=export, layers=tuple(layers), lists=lists)
 
 
 def _files(layer: Path) -> list[Path]:

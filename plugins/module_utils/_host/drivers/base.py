@@ -52,13 +52,17 @@ class Driver(abc.ABC):
 
     name: t.ClassVar[str]
 
+    def accelerator(self) -> str | None:
+        """How processors are realised here, as far as known; None where the driver has no such question."""
+        return None
+
     @abc.abstractmethod
     def domains(self) -> list[dict[str, t.Any]]:
         """Every domain here, ours or not: name, uuid, state, record, macs, memory_mb, vcpus."""
 
     @abc.abstractmethod
     def artefacts(self, resource: str) -> list[dict[str, t.Any]]:
-        """What lies on disk for a resource's members: member, prepared, image."""
+        """What lies on disk for a resource's members: member, driver, prepared, image."""
 
     @abc.abstractmethod
     def prepare(self, resource: str, member: str, spec: MemberSpec, seed: Seed) -> None:

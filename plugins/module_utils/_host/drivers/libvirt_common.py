@@ -22,7 +22,7 @@ _PREFIX = "ensemble"
 
 
 class LibvirtError(EnsembleError):
-    """libvirt refused or is not there."""
+    """libvirt, or its driver of that kind, refused or is not there."""
 
     code = "libvirt"
 
@@ -39,7 +39,9 @@ def connect(uri: str) -> t.Any:
     try:
         return libvirt.open(uri)
     except libvirt.libvirtError as error:
-        raise LibvirtError(f"libvirt at {uri} does not answer: {error}. Is libvirtd running here?") from error
+        raise LibvirtError(
+            f"libvirt at {uri} does not answer: {error}. Is libvirtd running here, with this driver?"
+        ) from error
 
 
 def state_names() -> dict[int, str]:

@@ -1,51 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""A member's root: an OverlayFS on a cached image. All of it lies in one folder named after resource and member."""
+"""A container's root: an OverlayFS on a cached image. All of it lies in one folder named after resource and member."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import typing as t
 
 from ..._model.declaration import MemberSpec
-from ..files import read_json, resource_dir, sync_dir, write_json
-from ..images import Images, run
+from ..images import run
 from .base import Seed
+from .folder import Disk
 from .seed import seed_files, write_seed
 
 MOUNT_TIMEOUT = 30.0
 
 
-class Overlay:
-    """The disk of one member of one resource."""
+class Overlay(Disk):
+    """Layers `upper` and `work` on the unpacked image, mounted at `root`."""
 
-    def __init__(self, state: str, resource: str, member: str) -> None:
-        self._resource, self._member = resource, member
-        self._images = Images(state)
-        self.folder = os.path.join(members_dir(state, resource), member)
-        self.root = os.path.join(self.folder, "root")
-        self._marker = os.path.join(self.folder, "prepared.json")
+    driver = "lxc"
+    image_format = "tar"
 
-    def marker(self) -> dict[str, t.Any] | None:
-        """What the finished disk stands on, None while it is absent or half made."""
-        return t.cast("dict[str, t.Any] | None", read_json(self._marker))
+    @property
+    def root(self) -> str:
+        """Where the member's root is mounted."""
+        return os.path.join(self.folder, "root")
 
-    def prepare(self, spec: MemberSpec, seed: Seed) -> None:
-        """Clone the image and seed it. The marker is written last, so a half-made disk is known as such."""
-        if self.marker() is not None:
-            return
-        self.remove()
-        digest = self._images.digest(spec.image)
+    def _make(self, digest: str, spec: MemberSpec, seed: Seed) -> None:
         for name in ("upper", "work", "root"):
-            os.makedirs(os.path.join(self.folder, name), mode=0o755)
+            os.mkdir(os.path.join(self.folder, name), mode=0o755)
         self._mount(digest)
         write_seed(self.root, seed_files(self._resource, self._member, spec, seed))
-        write_json(self._marker, {"image": spec.image, "image_digest": digest})
-        sync_dir(os.path.dirname(self.folder))
 
-    def mount(self) -> None:
-        """Mount the root if it is not mounted, e.g. after the hypervisor's reboot."""
+    def attach(self) -> None:
         marker = self.marker()
         if marker is not None and not os.path.ismount(self.root):
             self._mount(marker["image_digest"])
@@ -54,27 +41,6 @@ class Overlay:
         layers = f"lowerdir={self._images.root(digest)},upperdir={self.folder}/upper,workdir={self.folder}/work"
         run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root], MOUNT_TIMEOUT)
 
-    def remove(self) -> None:
-        """Unmount and remove everything; nothing that does not exist is an error."""
+    def _detach(self) -> None:
         if os.path.ismount(self.root):
             run(["umount", self.root], MOUNT_TIMEOUT)
-        if os.path.isdir(self.folder):
-            # the marker goes first: from here on the disk is half made, whatever happens
-            if os.path.exists(self._marker):
-                os.unlink(self._marker)
-                sync_dir(self.folder)
-            shutil.rmtree(self.folder)
-            sync_dir(os.path.dirname(self.folder))
-
-
-def members_dir(state: str, resource: str) -> str:
-    """The folder that holds one folder per member of a resource."""
-    return os.path.join(resource_dir(state, resource), "members")
-
-
-def list_members(state: str, resource: str) -> list[str]:
-    """Members for which anything lies here."""
-    try:
-        return sorted(os.listdir(members_dir(state, resource)))
-    except FileNotFoundError:
-        return []

@@ -20,8 +20,7 @@ def seed_files(resource: str, member: str, spec: MemberSpec, seed: Seed) -> dict
     servers = spec.dns or nameservers()
     return {
         "etc/hostname": (host + "\n", 0o644),
-        # the short name must not be 127.0.1.1: batch systems then take the node for loopback only
-        "etc/hosts": (f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{spec.address} {host}\n", 0o644),
+        "etc/hosts": (hosts_file(host, spec.address), 0o644),
         "etc/machine-id": (member_uuid(resource, member).replace("-", "") + "\n", 0o444),
         "etc/resolv.conf": ("".join(f"nameserver {server}\n" for server in servers), 0o644),
         "etc/systemd/network/10-ensemble.network": (_network(resource, member, spec), 0o644),
@@ -29,6 +28,11 @@ def seed_files(resource: str, member: str, spec: MemberSpec, seed: Seed) -> dict
         "etc/ssh/ssh_host_ed25519_key.pub": (seed.host_key_public + "\n", 0o644),
         "root/.ssh/authorized_keys": ("".join(key + "\n" for key in seed.authorized_keys), 0o600),
     }
+
+
+def hosts_file(host: str, address: str) -> str:
+    """/etc/hosts; the name must not be 127.0.1.1, for batch systems then take the node for loopback only."""
+    return f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {host}\n"
 
 
 def _network(resource: str, member: str, spec: MemberSpec) -> str:

@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from ..._model.declaration import MemberSpec
+from ..._model.drivers import IMAGE_FORMATS, SIM
 from ..._model.errors import EnsembleError, RefusedError
 from ..._model.identity import domain_name, member_uuid
 from ..files import locked, read_json, write_json
@@ -30,11 +31,11 @@ class SimImages(Images):
         super().__init__(root)
         self._only_names = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
 
-    def names(self) -> dict[str, str]:
-        return {**super().names(), **self._only_names}
+    def names(self) -> dict[str, dict[str, str]]:
+        return {**super().names(), **{name: {SIM: digest} for name, digest in self._only_names.items()}}
 
-    def digest(self, name: str) -> str:
-        return self._only_names.get(name) or super().digest(name)
+    def digest(self, name: str, kind: str) -> str:
+        return self._only_names.get(name) or super().digest(name, kind)
 
 
 class SimDriver(Driver):
@@ -66,7 +67,7 @@ class SimDriver(Driver):
         with self._guard:
             disks = self._load()["disks"].get(resource, {})
             return [
-                {"member": member, "prepared": disk["prepared"], "image": disk["image"]}
+                {"member": member, "driver": self.name, "prepared": disk["prepared"], "image": disk["image"]}
                 for member, disk in sorted(disks.items())
             ]
 
@@ -90,7 +91,7 @@ class SimDriver(Driver):
             disks = state["disks"].setdefault(resource, {})
             if disks.get(member, {}).get("prepared"):
                 return
-            digest = self._images.digest(spec.image)
+            digest = self._images.digest(spec.image, IMAGE_FORMATS[self.name])
             disks[member] = {"prepared": False, "image": None}
             self._save(state)
             disks[member] = {"prepared": True, "image": spec.image, "digest": digest}

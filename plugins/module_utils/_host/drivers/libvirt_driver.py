@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""What all drivers of libvirt do alike; each says only how its disks, its XML and its power button differ."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import threading
+import time
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ..._model.declaration import MemberSpec
+from ..._model.errors import EnsembleError
+from ..._model.identity import domain_name, member_mac
+from ..announce import announce
+from ..settings import Settings
+from .base import Driver, Ownership, Seed
+from .folder import Disk, artefacts_of
+from .libvirt_common import connect, libvirt, lookup, ownership_record, state_names
+
+_POLL = 0.05
+#: seconds after which a member that still runs is asked once more: its systemd may not have been listening yet
+_ASK_AGAIN = 1.0
+
+
+class LibvirtDriver(Driver):
+    """Members as domains of one of libvirt's drivers."""
+
+    uri: t.ClassVar[str]
+
+    def __init__(self, state: str, settings: Settings) -> None:
+        self._state = state
+        self._settings = settings
+        self._connection: t.Any = None
+        self._connecting = threading.Lock()
+
+    # -- what differs
+
+    @abc.abstractmethod
+    def _disk(self, resource: str, member: str) -> Disk:
+        """The member's disk, whether or not there is one."""
+
+    @abc.abstractmethod
+    def _xml(self, ownership: Ownership) -> str:
+        """The domain's definition."""
+
+    @abc.abstractmethod
+    def _power_off(self, domain: t.Any) -> None:
+        """Ask the member to power off; may be repeated."""
+
+    def _undefine(self, domain: t.Any) -> None:
+        """Remove a definition and what libvirt itself keeps beside it."""
+        domain.undefine()
+
+    # -- what does not
+
+    @property
+    def connection(self) -> t.Any:
+        """The connection to libvirt, opened when it is first needed and again when it broke."""
+        with self._connecting:
+            if self._connection is None or not self._connection.isAlive():
+                self._connection = connect(self.uri)
+            return self._connection
+
+    def domains(self) -> list[dict[str, t.Any]]:
+        connection = self.connection
+        words = state_names()
+        found = []
+        for domain in connection.listAllDomains():
+            try:
+                found.append(_describe(domain, words))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # it went away while we looked
+                    raise
+        return sorted(found, key=lambda entry: str(entry["name"]))
+
+    def artefacts(self, resource: str) -> list[dict[str, t.Any]]:
+        return artefacts_of(self._state, resource, self.name)
+
+    def image_digest(self, resource: str, member: str) -> str:
+        marker = self._disk(resource, member).marker()
+        if marker is None:
+            raise EnsembleError(f"member {member} of {resource} has no finished disk here", code="not_prepared")
+        return str(marker["image_digest"])
+
+    def prepare(self, resource: str, member: str, spec: MemberSpec, seed: Seed) -> None:
+        domain = self._domain(resource, member)
+        disk = self._disk(resource, member)
+        if domain is not None and domain.isActive() and disk.marker() is None:
+            raise EnsembleError(f"member {member} runs on a disk that is half made; stop it first", code="not_prepared")
+        disk.prepare(spec, seed)
+
+    def define(self, ownership: Ownership) -> None:
+        self._domain(ownership.resource, ownership.member)  # refuses a foreign one
+        self.connection.defineXML(self._xml(ownership))
+
+    def start(self, resource: str, member: str) -> None:
+        domain = self._require(resource, member)
+        self._disk(resource, member).attach()
+        state = domain.state()[0]
+        if state == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+        elif not domain.isActive():
+            domain.create()
+            spec = (ownership_record(domain) or {}).get("spec", {})
+            if spec.get("address"):
+                announce(spec["bridge"], member_mac(resource, member), spec["address"])
+
+    def stop(self, resource: str, member: str, timeout: float) -> bool:
+        domain = self._require(resource, member)
+        if not domain.isActive():
+            return False
+        # a paused one would never answer
+        if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED and self._powered_off(domain, timeout):
+            return False
+        with _unless_ended(domain):
+            domain.destroy()
+        return True
+
+    def _powered_off(self, domain: t.Any, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        ask_at = 0.0
+        while time.monotonic() < deadline:
+            if time.monotonic() >= ask_at:
+                ask_at = time.monotonic() + _ASK_AGAIN
+                with _unless_too_early():
+                    self._power_off(domain)
+            if not domain.isActive():
+                return True
+            time.sleep(_POLL)
+        return False
+
+    def undefine(self, resource: str, member: str) -> None:
+        domain = self._domain(resource, member)
+        if domain is not None:
+            self._undefine(domain)
+
+    def remove(self, resource: str, member: str) -> None:
+        if self._domain(resource, member) is not None:
+            raise EnsembleError(f"member {member} of {resource} still has its domain", code="still_defined")
+        self._disk(resource, member).remove()
+
+    def _domain(self, resource: str, member: str) -> t.Any:
+        return lookup(self.connection, domain_name(resource, member), resource, member)
+
+    def _require(self, resource: str, member: str) -> t.Any:
+        domain = self._domain(resource, member)
+        if domain is None:
+            raise EnsembleError(f"member {member} of {resource} has no domain here", code="no_domain")
+        return domain
+
+
+@contextlib.contextmanager
+def _unless_too_early() -> t.Iterator[None]:
+    """Let the error pass of a member that was started this moment and has no init yet, or that ended meanwhile."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
+
+
+@contextlib.contextmanager
+def _unless_ended(domain: t.Any) -> t.Iterator[None]:
+    """Let an error pass that only says that the domain ended meanwhile."""
+    try:
+        yield
+    except libvirt.libvirtError:
+        if domain.isActive():
+            raise
+
+
+def _describe(domain: t.Any, words: t.Mapping[int, str]) -> dict[str, t.Any]:
+    record = ownership_record(domain)
+    _state, max_kib, _kib, vcpus, _time = domain.info()
+    macs: list[str] = []
+    if record is None:  # of ours it is derived; only a stranger's could clash
+        macs = [mac.get("address", "") for mac in ET.fromstring(domain.XMLDesc(0)).findall("devices/interface/mac")]
+    return {
+        "name": domain.name(),
+        "uuid": domain.UUIDString(),
+        "state": words.get(domain.state()[0], "nostate"),
+        "record": record,
+        "macs": macs,
+        "memory_mb": max_kib // 1024,
+        "vcpus": vcpus,
+    }

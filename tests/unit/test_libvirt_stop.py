@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Stopping and undefining through libvirt: asked, asked again, forced at the deadline, and nothing left of it."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.drivers import libvirt_driver, qemu
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.settings import Settings
+
+
+class FakeError(Exception):
+    def get_error_code(self) -> int:
+        return 55
+
+
+class FakeLibvirt:
+    """The names that are used here, with libvirt's own numbers."""
+
+    libvirtError = FakeError
+    VIR_DOMAIN_RUNNING, VIR_DOMAIN_PAUSED = 1, 3
+    VIR_ERR_OPERATION_INVALID = 55
+    VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN = 1
+    VIR_DOMAIN_UNDEFINE_MANAGED_SAVE = 1
+    VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA = 2
+    VIR_DOMAIN_UNDEFINE_NVRAM = 4
+    VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA = 16
+
+
+class FakeDomain:
+    """Powers off when it has been asked so many times."""
+
+    def __init__(self, deaf_for: int, state: int = FakeLibvirt.VIR_DOMAIN_RUNNING) -> None:
+        self.deaf_for = deaf_for
+        self.calls: list[str] = []
+        self._state = state
+        self.active = True
+
+    def isActive(self) -> bool:
+        return self.active
+
+    def state(self) -> tuple[int, int]:
+        return self._state, 0
+
+    def shutdownFlags(self, flags: int) -> None:
+        assert flags == FakeLibvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        self.calls.append("button")
+        if self.calls.count("button") == 1 < self.deaf_for:
+            raise FakeError
+        self.active = self.calls.count("button") < self.deaf_for
+
+    def destroy(self) -> None:
+        self.calls.append("destroy")
+        self.active = False
+
+    def undefineFlags(self, flags: int) -> None:
+        self.calls.append(f"undefine {flags}")
+
+
+@pytest.fixture
+def stopped(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> t.Callable[[FakeDomain, float], tuple[bool, list[str]]]:
+    """Stops a domain; whether by force, and what was called."""
+    for module in (libvirt_driver, qemu):
+        monkeypatch.setattr(module, "libvirt", FakeLibvirt)
+    monkeypatch.setattr(libvirt_driver, "_ASK_AGAIN", 0.01)
+    monkeypatch.setattr(libvirt_driver, "_POLL", 0.001)
+
+    def stop(domain: FakeDomain, timeout: float) -> tuple[bool, list[str]]:
+        driver = qemu.QemuDriver(str(tmp_path), Settings())
+        monkeypatch.setattr(driver, "_domain", lambda _resource, _member: domain)
+        forced = driver.stop("demo", "head-0", timeout)
+        driver.undefine("demo", "head-0")
+        return forced, domain.calls
+
+    return stop
+
+
+Stopped = t.Callable[[FakeDomain, float], t.Tuple[bool, t.List[str]]]
+
+
+def test_a_member_that_listens_is_asked_once(stopped: Stopped) -> None:
+    assert stopped(FakeDomain(1), 5) == (False, ["button", "undefine 23"])
+
+
+def test_one_that_did_not_listen_yet_is_asked_again(stopped: Stopped) -> None:
+    assert stopped(FakeDomain(3), 5) == (False, ["button"] * 3 + ["undefine 23"])
+
+
+def test_one_that_never_listens_is_ended_at_the_deadline(stopped: Stopped) -> None:
+    forced, calls = stopped(FakeDomain(10**9), 0.05)
+    assert forced is True
+    assert calls[-2:] == ["destroy", "undefine 23"]
+
+
+def test_a_paused_one_is_ended_at_once(stopped: Stopped) -> None:
+    domain = FakeDomain(1, FakeLibvirt.VIR_DOMAIN_PAUSED)
+    assert stopped(domain, 60) == (True, ["destroy", "undefine 23"])
