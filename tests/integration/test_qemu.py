@@ -47,7 +47,7 @@ def four_steps(controller: Controller, playbook: str, inventory: Path) -> tuple[
     for each in (check, run, second_check, second):
         assert each.code == 0, each.output
     assert check.resource["actions"] == run.resource["actions"]
-    assert check.resource["diff"] == run.resource["diff"]
+    assert check.diff == run.diff
     assert (run.resource["changed"], second.resource["changed"]) == (True, False)
     assert second_check.resource["actions"] == second.resource["actions"] == []
     return check, run, [action["action"] for action in run.resource["actions"]]
