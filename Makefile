@@ -39,7 +39,9 @@ test: venv-test ## everything that must pass, from nothing
 	@$(MAKE) --no-print-directory lint unit changelog ansible-lint sanity
 	@$(MAKE) --no-print-directory lab-test
 
-test-full: test ## test and the long suites
+test-full: test ## test and the long suites: virtual machines too
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --images vm
+	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist tests/integration/test_qemu.py
 
 lint: venv-test ## style and types
 	ruff check --quiet $(SOURCES)
