@@ -23,6 +23,12 @@ def addresses(resource: Resource) -> dict[str, str]:
     return {member.name: member.spec.address for member in resource.members}
 
 
+def test_the_template_for_a_real_pool_is_valid(root: pathlib.Path) -> None:
+    resource = load_declaration(str(root / "inventories" / "torque" / "resource.yml"))
+    assert (resource.name, len(resource.members)) == ("mytorque", 5)
+    assert resource.known_hosts is None
+
+
 def test_the_demo_is_valid_and_complete(root: pathlib.Path) -> None:
     resource = load_declaration(str(root / "inventories" / "demo" / "resource.yml"))
     assert (resource.name, resource.stack, resource.lease_ttl) == ("demo", "torque", 15)
