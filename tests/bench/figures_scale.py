@@ -114,7 +114,15 @@ def _timed(resource: Resource, seen: Observation) -> tuple[Plan, Taken]:
 def _observation(resource: Resource, record: Record) -> Observation:
     """The pool as its hypervisors would answer when all members run where the record places them."""
     answers: dict[str, dict[str, t.Any]] = {
-        hv.name: {"memory_mb": 262_144, "vcpus": 64, "images": {"node": "0" * 64}, "domains": [], "artefacts": []}
+        hv.name: {
+            "memory_mb": 262_144,
+            "vcpus": 64,
+            "images": {"node": {"sim": "0" * 64}},
+            "drivers": {"lxc": "ok", "qemu": "ok", "sim": "ok"},
+            "accelerators": {},
+            "domains": [],
+            "artefacts": [],
+        }
         for hv in resource.pool
     }
     for member in resource.members:
@@ -122,7 +130,9 @@ def _observation(resource: Resource, record: Record) -> Observation:
             continue
         ownership = Ownership(resource.name, member.name, member.roles, 1, (0, 1), member.spec, "0" * 64, False)
         answer = answers[record.placement[member.name]]
-        answer["artefacts"].append({"member": member.name, "prepared": True, "image": "node"})
+        answer["artefacts"].append(
+            {"member": member.name, "driver": member.spec.driver, "prepared": True, "image": "node"}
+        )
         answer["domains"].append(
             {
                 "name": resource.domain(member.name),

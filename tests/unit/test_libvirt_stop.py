@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""Stopping and undefining through libvirt: asked, asked again, forced at the deadline, and nothing left of it."""
+"""Through libvirt: stopping is asked, asked again, forced at the deadline; and the record that counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.ensemble.stacks.plugins.module_utils._host.drivers import libvirt_driver, qemu
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.drivers import libvirt_common, libvirt_driver, qemu
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.settings import Settings
 
 
@@ -23,6 +23,8 @@ class FakeLibvirt:
     libvirtError = FakeError
     VIR_DOMAIN_RUNNING, VIR_DOMAIN_PAUSED = 1, 3
     VIR_ERR_OPERATION_INVALID = 55
+    VIR_DOMAIN_METADATA_ELEMENT = 2
+    VIR_DOMAIN_AFFECT_CURRENT, VIR_DOMAIN_AFFECT_CONFIG = 0, 2
     VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN = 1
     VIR_DOMAIN_UNDEFINE_MANAGED_SAVE = 1
     VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA = 2
@@ -100,3 +102,32 @@ def test_one_that_never_listens_is_ended_at_the_deadline(stopped: Stopped) -> No
 def test_a_paused_one_is_ended_at_once(stopped: Stopped) -> None:
     domain = FakeDomain(1, FakeLibvirt.VIR_DOMAIN_PAUSED)
     assert stopped(domain, 60) == (True, ["destroy", "undefine 23"])
+
+
+class RecordedDomain:
+    """A running domain that was defined anew since its start; a transient one has no definition."""
+
+    def __init__(self, **texts: str) -> None:
+        self._texts = {{"live": 0, "defined": 2}[where]: text for where, text in texts.items()}
+
+    def metadata(self, _kind: int, _namespace: str, flags: int) -> str:
+        if flags not in self._texts:
+            raise FakeError
+        return self._texts[flags]
+
+
+@pytest.mark.parametrize(
+    ("texts", "digest"),
+    [
+        ({"live": "old", "defined": "new"}, "new"),
+        ({"defined": "new"}, "new"),
+        ({"live": "old"}, "old"),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_definitions_record_counts(monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], digest: str) -> None:
+    monkeypatch.setattr(libvirt_common, "libvirt", FakeLibvirt)
+    record = '<r>{{"resource": "demo", "member": "head-0", "digest": "{}"}}</r>'
+    domain = RecordedDomain(**{where: record.format(text) for where, text in texts.items()})
+    assert (libvirt_common.ownership_record(domain) or {}).get("digest") == digest

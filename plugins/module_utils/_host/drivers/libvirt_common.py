@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 import xml.etree.ElementTree as ET
@@ -67,15 +68,23 @@ def metadata_element(record: t.Mapping[str, t.Any]) -> ET.Element:
 
 def ownership_record(domain: t.Any) -> dict[str, t.Any] | None:
     """The ownership record of a domain, None when it is foreign or what stands there is not ours."""
-    try:
-        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA_NS, 0)
-    except libvirt.libvirtError:
-        return None
+    text = _metadata(domain)
     try:
         record = json.loads(ET.fromstring(text).text or "")
     except (ET.ParseError, ValueError):
         return None
     return record if isinstance(record, dict) and {"resource", "member"} <= record.keys() else None
+
+
+def _metadata(domain: t.Any) -> str:
+    """The text of our metadata, empty where there is none.
+
+    The definition's comes first: a running machine shows that of its start, although it was defined anew since.
+    """
+    for where in (libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_CURRENT):
+        with contextlib.suppress(libvirt.libvirtError):
+            return str(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA_NS, where))
+    return ""
 
 
 def lookup(connection: t.Any, name: str, resource: str, member: str) -> t.Any:
