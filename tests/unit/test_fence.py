@@ -74,7 +74,7 @@ def test_the_refusal_carries_both_sides(tmp_path: pathlib.Path) -> None:
 def test_resources_do_not_fence_each_other(tmp_path: pathlib.Path) -> None:
     enter(tmp_path, (1, 5))
     with fenced(str(tmp_path), "other", (1, 1), 1, 0.0):
-        pass
+        assert stored(tmp_path)["token"] == [1, 5]
 
 
 def test_one_batch_at_a_time(tmp_path: pathlib.Path) -> None:

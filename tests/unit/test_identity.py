@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import random
 import typing as t
 import uuid
 
+import yaml
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import (
     digest_of,
@@ -19,7 +21,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity im
     member_uuid,
 )
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import version_key
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import VERSION
 from declared import BASE, NAMED, merged, parsed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +124,6 @@ def test_a_digest_survives_json(value: t.Any) -> None:
     assert digest_of(value) == digest_of(json.loads(json.dumps(value)))
 
 
-def test_versions_compare_as_numbers() -> None:
-    assert version_key("0.10.0") > version_key("0.9.9") > version_key("0.9")
-    assert version_key("1.0.dev1") == (1, 0, 0)
+def test_the_host_program_carries_the_version_of_the_collection(root: pathlib.Path) -> None:
+    """Role `hypervisor` compares it: one that lags behind would pass for a downgrade."""
+    assert yaml.safe_load((root / "galaxy.yml").read_text())["version"] == VERSION

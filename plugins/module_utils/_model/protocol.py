@@ -26,8 +26,3 @@ UNSCOPED = frozenset({"hello", "image_import"})
 
 #: name of the host program's command on every hypervisor
 COMMAND = "ensemble-host"
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """A version as numbers that compare in order; parts that are no numbers count as 0."""
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split("."))

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 
 from .._model.observed import Record
 
-#: verbs of a plan in the order in which they happen to one member
-VERBS = ("prepare", "define", "start", "stop", "undefine", "remove")
-
 
 @dataclass(frozen=True)
 class Action:
     """One step on one member at one hypervisor.
 
     Attributes:
-        verb: one of `VERBS`, a verb of the host program.
+        verb: a verb of the host program on one member (`protocol.MEMBER_VERBS`).
         wave: actions of a lower wave are over before those of a higher one begin.
         reason: why, in words; shown to the person.
         args: typed fields for the host program, no secrets.

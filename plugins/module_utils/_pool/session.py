@@ -13,12 +13,6 @@ from .._model.errors import EnsembleError, HypervisorError
 from .._model.protocol import MAX_LINE, PROTOCOL
 
 
-class VerbError(EnsembleError):
-    """A verb failed on its hypervisor; `details` names hypervisor, verb and member."""
-
-    code = "verb_failed"
-
-
 class Transport(abc.ABC):
     """A pair of byte streams to one host program."""
 
