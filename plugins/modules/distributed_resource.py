@@ -23,6 +23,8 @@ options:
   state:
     description:
       - V(started) makes every declared member, copy-on-write from its image, and starts it.
+      - Members that run and differ from the declaration are brought in line where that needs no interruption; what
+        needs a restart or a new disk is left alone and returned as RV(pending), unless an option below allows it.
       - V(stopped) stops every member of the resource and keeps its disk and definition.
       - V(absent) removes every domain, disk, mount and key of the resource.
       - V(stopped) and V(absent) include members that the declaration no longer names.
@@ -31,11 +33,55 @@ options:
     default: started
   delete_data:
     description:
-      - Roles marked C(stateful) whose disks may be removed by O(state=absent).
-      - Without it O(state=absent) is refused while such a role has disks, before anything is touched.
+      - Roles marked C(stateful) whose disks may be removed by O(state=absent) or O(remove).
+      - Without it both are refused while such a role has disks, before anything is touched.
     type: list
     elements: str
     default: []
+  remove:
+    description:
+      - Members to be taken out of the resource, such as C(compute-1); they are stopped and removed once all others run.
+      - The index of a counted role's member is recorded, so that no other member changes its name; RV(lines) says what
+        to write into the declaration. Until that is done a run with the old file is refused.
+      - Members that the declaration no longer names, as after a lowered C(count), go in the same way.
+    type: list
+    elements: str
+    default: []
+  replace:
+    description:
+      - Members to be made anew from their image, under the same name, address and host key. Their disks are lost, those
+        of C(stateful) roles too.
+    type: list
+    elements: str
+    default: []
+  allow_restart:
+    description:
+      - Restart members that run where a difference needs it, such as the memory of a virtual machine.
+    type: bool
+    default: false
+  allow_rebuild:
+    description:
+      - Make members anew where a difference needs it, such as another image; never those of C(stateful) roles.
+    type: bool
+    default: false
+  allow_move:
+    description:
+      - Members leave hypervisors in C(state=maintenance), and those to which they are not pinned any more, by being
+        made anew elsewhere; never those of C(stateful) roles.
+    type: bool
+    default: true
+  interrupt:
+    description:
+      - V(false) puts off all that would interrupt members that run, and returns them as RV(waiting), so that they can
+        be drained before the same task is run with V(true).
+    type: bool
+    default: true
+  max_unavailable:
+    description:
+      - How many members that run are interrupted at the same time for any of these; the next ones follow when they can
+        be reached again.
+    type: int
+    default: 1
   wait:
     description:
       - Wait until every member that was started takes an SSH login with its known host key.
@@ -70,6 +116,19 @@ EXAMPLES = r"""
   ensemble.stacks.distributed_resource:
     declaration: inventories/demo/resource.yml
     state: started
+
+- name: Memory and image are brought in line, two members at a time
+  ensemble.stacks.distributed_resource:
+    declaration: inventories/demo/resource.yml
+    allow_restart: true
+    allow_rebuild: true
+    max_unavailable: 2
+
+- name: One member goes for good, another one is made anew
+  ensemble.stacks.distributed_resource:
+    declaration: inventories/demo/resource.yml
+    remove: [compute-1]
+    replace: [compute-2]
 
 - name: It is stopped; its disks stay
   ensemble.stacks.distributed_resource:
@@ -120,6 +179,31 @@ surplus:
   type: list
   elements: str
   sample: []
+pending:
+  description: Differences that were left alone, what each costs (C(needs)), and the option that allows it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {member: compute-0, field: image, from: batch-node, to: batch-node-2, needs: rebuild, allow: allow_rebuild}
+waiting:
+  description: Members that would be interrupted, were it not for O(interrupt=false).
+  returned: success
+  type: list
+  elements: str
+  sample: []
+missing:
+  description:
+    - Declared members that are not there, since no hypervisor has room for them or theirs does not answer, and why.
+    - Only roles with C(min_count) may miss members.
+  returned: success
+  type: dict
+  sample: {}
+lines:
+  description: Role to what the declaration must say of it, after members were removed by name.
+  returned: success
+  type: dict
+  sample: {compute: "{count: 3, removed: [1]}"}
 seconds:
   description: How long each step took, in seconds.
   returned: success
@@ -142,8 +226,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import planned_members
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import DEFAULT_TTL, Request, converge
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import connect_of, run_module, target_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import Wishes
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
@@ -156,7 +242,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         pool=target.pool,
         state=params["state"],
         resource=target.resource,
-        delete_data=tuple(params["delete_data"]),
+        wishes=wishes_of(params),
         wait=params["wait"],
         timeout=params["timeout"],
         stop_timeout=min(300, params["stop_timeout"]),
@@ -174,8 +260,30 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         "members": planned_members(outcome.observation, outcome.plan, target.resource),
         "generation": outcome.generation,
         "surplus": list(outcome.plan.surplus),
+        "pending": [wait.public() for wait in outcome.plan.pending],
+        "waiting": list(outcome.plan.waiting),
+        "missing": dict(outcome.plan.missing),
+        "lines": dict(outcome.plan.lines),
         "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
     }
+
+
+def wishes_of(params: dict[str, t.Any]) -> Wishes:
+    """What may happen to members that run.
+
+    Raises:
+        EnsembleError: `bad_option`.
+    """
+    if params["max_unavailable"] < 1:
+        raise EnsembleError(
+            f"max_unavailable: found {params['max_unavailable']}, expected a whole number from 1. Nothing was changed.",
+            code="bad_option",
+        )
+    lists = {name: tuple(params[name]) for name in ("remove", "replace", "delete_data")}
+    flags = {
+        name: params[name] for name in ("allow_restart", "allow_rebuild", "allow_move", "interrupt", "max_unavailable")
+    }
+    return Wishes(**lists, **flags)
 
 
 def main() -> None:
@@ -184,6 +292,13 @@ def main() -> None:
             **TARGET,
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
             "delete_data": {"type": "list", "elements": "str", "default": []},
+            "remove": {"type": "list", "elements": "str", "default": []},
+            "replace": {"type": "list", "elements": "str", "default": []},
+            "allow_restart": {"type": "bool", "default": False},
+            "allow_rebuild": {"type": "bool", "default": False},
+            "allow_move": {"type": "bool", "default": True},
+            "interrupt": {"type": "bool", "default": True},
+            "max_unavailable": {"type": "int", "default": 1},
             "wait": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 300},
             "stop_timeout": {"type": "int", "default": 60},

@@ -18,7 +18,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed im
 )
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import Action, Plan
 
-IMAGES = {"node": {"tar": "0" * 64}, "platform": {"tar": "1" * 64}}
+IMAGES = {"node": {"tar": "0" * 64, "qcow2": "2" * 64}, "platform": {"tar": "1" * 64}}
 
 
 def owned_domain(resource: str, member: str, state: str, **record: t.Any) -> Domain:
@@ -56,7 +56,7 @@ def after(plan: Plan, seen: Observation) -> Observation:
     for wave in plan.waves():
         for action in wave:
             hypervisors[action.hypervisor] = _act(hypervisors[action.hypervisor], action, seen.resource)
-    record = plan.record or seen.record
+    record = plan.settled or plan.record or seen.record
     if plan.forget and record.declaration:
         record = replace(record, version=record.version + 1, declaration={}, placement={}, stateful=(), digest="")
     return replace(seen, hypervisors=tuple(hypervisors.values()), record=record)
@@ -77,6 +77,7 @@ def _act(hv: ObservedHypervisor, action: Action, resource: str) -> ObservedHyper
     if action.verb in ("prepare", "remove"):
         assert action.verb == "prepare" or domain is None, f"the disk of {name} goes while its domain is defined"
         spec = action.args.get("spec", {})
+        assert action.verb == "remove" or artefact is None or not artefact.prepared, f"{name} has its disk already"
         made = (Artefact(action.member, spec["driver"], True, spec["image"]),) if action.verb == "prepare" else ()
         return replace(hv, artefacts=artefacts + made)
     if action.verb == "define":
@@ -84,6 +85,7 @@ def _act(hv: ObservedHypervisor, action: Action, resource: str) -> ObservedHyper
         assert artefact.prepared, f"{name} is defined on half a disk"
         return replace(hv, domains=(*domains, _defined(resource, action, domain)))
     assert domain is not None, f"{action.verb} of {name}, which is not defined"
+    assert action.verb != "start" or (artefact is not None and artefact.prepared), f"{name} starts without its disk"
     if action.verb == "undefine":
         assert domain.state == "shutoff", f"{name} is undefined while it is {domain.state}"
         return replace(hv, domains=domains)
@@ -98,6 +100,8 @@ def _defined(resource: str, action: Action, domain: Domain | None) -> Domain:
         state,
         roles=action.args["roles"],
         stateful=action.args["stateful"],
+        autostart=action.args["autostart"],
+        labels=action.args["labels"],
         spec=spec,
         digest=digest_of(spec),
     )

@@ -18,6 +18,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._host.records impo
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.votes import Voter
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import Wishes
 from declared import BASE, parsed
 from world import World
 
@@ -59,7 +60,7 @@ def test_the_life_of_a_resource(world: World, resource: Resource) -> None:
         outcome = run(world, resource, state)
         assert outcome.generation == generation
         assert world.states() == dict.fromkeys(MEMBERS, "running" if state == "started" else "shutoff")
-    run(world, resource, "absent", delete_data=("head",))
+    run(world, resource, "absent", wishes=Wishes(delete_data=("head",)))
     assert (world.states(), world.disks()) == ({}, {})
     again = run(world, resource, "absent")
     assert (again.plan.changed, again.plan.actions) == (False, ())
@@ -68,7 +69,7 @@ def test_the_life_of_a_resource(world: World, resource: Resource) -> None:
 @pytest.mark.parametrize("state", ["started", "stopped", "absent"])
 def test_a_second_run_does_nothing(world: World, resource: Resource, state: str) -> None:
     run(world, resource)
-    run(world, resource, state, delete_data=("head",))
+    run(world, resource, state, wishes=Wishes(delete_data=("head",)))
     before = world.calls()
     second = run(world, resource, state)
     assert (second.plan.actions, second.plan.changed, second.plan.record) == ((), False, None)
@@ -85,9 +86,9 @@ def test_check_mode_is_the_run_and_changes_nothing(world: World, resource: Resou
         run(world, resource, "stopped")
     files = snapshot(world)
     calls = world.calls()
-    checked = run(world, resource, state, delete_data=("head",), check=True)
+    checked = run(world, resource, state, wishes=Wishes(delete_data=("head",)), check=True)
     assert (world.calls(), snapshot(world)) == (calls, files)
-    done = run(world, resource, state, delete_data=("head",))
+    done = run(world, resource, state, wishes=Wishes(delete_data=("head",)))
     assert checked.plan == done.plan
     assert checked.observation == done.observation
     assert checked.generation == done.generation
@@ -157,7 +158,7 @@ def test_somebody_elses_machines_are_left_alone(world: World, resource: Resource
         driver.add_foreign(f"other-head-{name}", {"resource": "other", "member": f"head-{name}"})
     before = {name: state for name, state in world.states().items() if not name.startswith("demo")}
     for state in ("started", "stopped", "absent"):
-        run(world, resource, state, delete_data=("head",))
+        run(world, resource, state, wishes=Wishes(delete_data=("head",)))
         assert {name: s for name, s in world.states().items() if not name.startswith("demo")} == before
 
 
@@ -220,7 +221,7 @@ def test_the_controllers_copies_are_private_and_go_with_the_resource(world: Worl
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert "StrictHostKeyChecking yes" in (folder / "ssh_config").read_text()
     assert len((folder / "known_hosts").read_text().splitlines()) == len(MEMBERS)
-    run(world, resource, "absent", delete_data=("head",))
+    run(world, resource, "absent", wishes=Wishes(delete_data=("head",)))
     assert not folder.exists()
     for host in world.hosts.values():
         assert Records(host.state, "demo").secrets() == {}

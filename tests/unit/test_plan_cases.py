@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Request, make_plan
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Member, Resource
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import PlanError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import digest_of, member_mac, member_uuid
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import (
     Artefact,
@@ -23,6 +23,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed im
 )
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import Plan
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import Wishes
 from declared import BASE, merged
 from simulator import IMAGES, after, owned_domain, record_of
 
@@ -45,7 +46,8 @@ def domain_of(resource: Resource, name: str, life: t.Mapping[str, t.Any]) -> Dom
     if life.get("state") == "none":
         return None
     declared: Member | None = next((member for member in resource.members if member.name == name), None)
-    differs = {key: value for key, value in life.items() if key not in ("at", "state", "disk")}
+    facts = {key: life[key] for key in ("labels", "autostart") if key in life}
+    differs = {key: value for key, value in life.items() if key not in ("at", "state", "disk", *facts)}
     base = (declared or resource.members[0]).spec.as_dict()
     spec = {**base, "address": base["address"] if declared else "10.0.0.99", **differs}
     roles = list(declared.roles) if declared else []
@@ -58,6 +60,7 @@ def domain_of(resource: Resource, name: str, life: t.Mapping[str, t.Any]) -> Dom
         stateful=stateful,
         spec=spec,
         digest=digest_of(spec),
+        **facts,
     )
 
 
@@ -72,7 +75,7 @@ def observed(case: Case, resource: Resource) -> Observation:
     """The case's world."""
     lives = lives_of(case)
     hypervisors = []
-    for hv in resource.pool:
+    for hv in (hv for hv in resource.pool if hv.name not in case.get("silent", ())):
         here = {member: life for member, life in lives.items() if life["at"] == hv.name}
         domains = [domain_of(resource, member, life) for member, life in here.items()]
         domains += [foreign_of(entry) for entry in case.get("foreign", ()) if entry["at"] == hv.name]
@@ -85,13 +88,16 @@ def observed(case: Case, resource: Resource) -> Observation:
                 images=dict.fromkeys(case.get("images", {}).get(hv.name, IMAGES), IMAGES["node"]),
                 domains=tuple(domain for domain in domains if domain is not None),
                 artefacts=tuple(
-                    Artefact(member, here[member].get("driver", "lxc"), disk == "whole", "node")
+                    Artefact(
+                        member, here[member].get("driver", "lxc"), disk == "whole", here[member].get("image", "node")
+                    )
                     for member, disk in disks.items()
                 ),
                 reserved_memory_mb=case.get("reserved", {}).get(hv.name, 0),
             )
         )
-    return Observation(resource.name, tuple(hypervisors), recorded(case, resource))
+    silent = {name: f"{name} does not answer." for name in case.get("silent", ())}
+    return Observation(resource.name, tuple(hypervisors), recorded(case, resource), silent)
 
 
 def recorded(case: Case, resource: Resource) -> Record:
@@ -104,6 +110,16 @@ def recorded(case: Case, resource: Resource) -> Record:
     return replace(record, declaration={}, digest="", placement={}, stateful=()) if case.get("forgotten") else record
 
 
+def wishes_of(case: Case, again: bool = False) -> Wishes:
+    """What the case allows; what was replaced is not replaced once more."""
+    wishes = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in case.get("wishes", {}).items()
+    }
+    if again:
+        wishes.pop("replace", None)
+    return Wishes(**{"delete_data": tuple(case.get("delete_data", ())), **wishes})
+
+
 def planned(case: Case) -> tuple[Resource, Observation, Plan]:
     resource = parse_declaration(merged(BASE, case.get("declare", {})))
     seen = observed(case, resource)
@@ -112,7 +128,7 @@ def planned(case: Case) -> tuple[Resource, Observation, Plan]:
         resource.pool,
         case.get("state", "started"),
         resource,
-        delete_data=tuple(case.get("delete_data", ())),
+        wishes_of(case),
     )
     return resource, seen, make_plan(request, seen)
 
@@ -139,6 +155,12 @@ def test_plans(case: Case) -> None:
         if side in case:
             assert diff[side] == case[side]
     assert list(plan.surplus) == case.get("surplus", [])
+    assert [f"{wait.member} {wait.change} {wait.change.needs} {wait.allow}" for wait in plan.pending] == case.get(
+        "pending", []
+    )
+    assert list(plan.waiting) == case.get("waiting", [])
+    assert dict(plan.missing) == case.get("missing", {})
+    assert dict(plan.lines) == case.get("lines", {})
     assert plan.forget is case.get("forget", plan.forget)
     said = " ".join([*(action.reason for action in plan.actions), *plan.notes])
     for part in case.get("says", ()):
@@ -147,7 +169,7 @@ def test_plans(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if "error" in case], ids=lambda case: case["name"])
 def test_refusals(case: Case) -> None:
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(EnsembleError) as caught:
         planned(case)
     assert caught.value.code == case["error"]
     for part in case.get("says", ()):
@@ -158,9 +180,10 @@ def test_refusals(case: Case) -> None:
 def test_a_second_plan_is_empty(case: Case) -> None:
     resource, seen, plan = planned(case)
     state = case.get("state", "started")
-    request = Request(resource.name, resource.pool, state, resource, tuple(case.get("delete_data", ())))
+    request = Request(resource.name, resource.pool, state, resource, wishes_of(case, again=True))
     second = make_plan(request, after(plan, seen))
     assert words(second) == []
+    assert second.pending == plan.pending
     assert second.record is None
     assert second.forget is False
 

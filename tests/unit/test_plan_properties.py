@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import PlanError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import digest_of
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import (
     Artefact,
     Domain,
@@ -18,15 +19,26 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed im
 )
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import PLUGIN_NAME, parse_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import Plan
-from ansible_collections.ensemble.stacks.plugins.module_utils._plan.place import Room, settled
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.place import Room, member_waves, settled
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.start import plan_started
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.stop import plan_absent, plan_stopped
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import NO_WISHES, Wishes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator import IMAGES, after, owned_domain, record_of
 
 ROLES = ("a", "b", "c")
-STATES = ("nothing", "half", "disk", "running", "shutoff", "paused", "crashed", "old")
+STATES = ("nothing", "half", "disk", "running", "shutoff", "paused", "crashed")
+#: what a member's specification was when it was made
+FORMER = (
+    {},
+    {},
+    {"memory_mb": 300},
+    {"bridge": "br9"},
+    {"bridge": "br9", "memory_mb": 300},
+    {"image": "former"},
+    {"image": "former", "vcpus": 9},
+)
 
 
 @st.composite
@@ -41,12 +53,16 @@ def resources(draw: st.DrawFn) -> Resource:
             "stateful": draw(st.booleans()),
             "memory_mb": draw(st.sampled_from([256, 1024, 2048])),
             "vcpus": draw(st.integers(1, 3)),
+            "driver": draw(st.sampled_from(["lxc", "qemu"])),
+            "anti_affinity": draw(st.lists(st.sampled_from([*sorted(roles), name]), unique=True, max_size=1)),
+            "min_count": draw(st.sampled_from([None, 0, 1])),
         }
     pool = [
         {
             "name": f"hv{n}",
             "address": f"10.0.0.{n}",
             "labels": {"rack": draw(st.sampled_from("ab"))},
+            "state": draw(st.sampled_from(["active", "active", "active", "maintenance"])),
             "capacity": {"memory_mb": draw(st.sampled_from([2048, 4096, 65536]))},
         }
         for n in range(1, 1 + draw(st.integers(1, 4)))
@@ -68,14 +84,12 @@ def worlds(draw: st.DrawFn) -> tuple[Resource, Observation]:
         if state == "nothing":
             continue
         placement[member.name] = where
-        artefacts[where].append(Artefact(member.name, "lxc", state != "half", "node"))
+        spec = {**member.spec.as_dict(), **draw(st.sampled_from(FORMER))}
+        artefacts[where].append(Artefact(member.name, member.spec.driver, state != "half", spec["image"]))
         if state in ("half", "disk"):
             continue
-        spec = member.spec.as_dict()
-        digest = member.spec.digest if state != "old" else "0" * 64
-        stateful = any(resource.role(role).stateful for role in member.roles)
-        known = {"roles": list(member.roles), "spec": spec, "digest": digest, "stateful": stateful}
-        domains[where].append(owned_domain("demo", member.name, "running" if state == "old" else state, **known))
+        known = {"roles": list(member.roles), "spec": spec, "digest": digest_of(spec), "stateful": member.stateful}
+        domains[where].append(owned_domain("demo", member.name, state, **known))
     strangers = st.sampled_from(["web", "other-a-0", "demo2-a-0", "demo-x"])
     hypervisors = []
     for hv in resource.pool:
@@ -91,12 +105,27 @@ def worlds(draw: st.DrawFn) -> tuple[Resource, Observation]:
     return resource, Observation("demo", tuple(hypervisors), record)
 
 
-def start(world: tuple[Resource, Observation]) -> Plan | None:
-    """The plan, or None where there is no room."""
+@st.composite
+def wishes(draw: st.DrawFn) -> Wishes:
+    """Any leave that a person may give, with members that may not be there."""
+    names = [f"{role}-{index}" for role in ROLES[:1] for index in range(2)]
+    return Wishes(
+        remove=tuple(draw(st.sampled_from([[], [], ["a-1"], ["a-7"]]))),
+        replace=tuple(draw(st.sampled_from([[], [], names[:1]]))),
+        allow_restart=draw(st.booleans()),
+        allow_rebuild=draw(st.booleans()),
+        allow_move=draw(st.booleans()),
+        delete_data=ROLES,
+        max_unavailable=draw(st.integers(1, 3)),
+    )
+
+
+def start(world: tuple[Resource, Observation], leave: Wishes = NO_WISHES) -> Plan | None:
+    """The plan, or None where there is no room, or no member would be left."""
     try:
-        return plan_started(*world)
+        return plan_started(*world, leave)
     except PlanError as error:
-        if error.code != "no_room":
+        if error.code not in ("no_room", "last_member"):
             raise
         return None
 
@@ -105,17 +134,101 @@ def wave_of(plan: Plan, verb: str) -> dict[str, int]:
     return {action.member: action.wave for action in plan.actions if action.verb == verb}
 
 
-@given(worlds())
-def test_after_started_there_is_nothing_to_do(world: tuple[Resource, Observation]) -> None:
-    plan = start(world)
+@given(worlds(), wishes())
+def test_after_started_there_is_nothing_to_do(world: tuple[Resource, Observation], leave: Wishes) -> None:
+    plan = start(world, leave)
     if plan is None:
         return
     seen = after(plan, world[1])
-    assert {name for name, (_hv, domain) in seen.owned().items() if domain.running} == {
-        member.name for member in world[0].members
-    }
-    again = plan_started(world[0], seen)
-    assert (again.actions, again.record, again.changed) == ((), None, False)
+    declared = {member.name for member in world[0].members}
+    running = {name for name, (_hv, domain) in seen.owned().items() if domain.running}
+    assert running == declared - set(plan.missing) - set(leave.remove)
+    again = plan_started(world[0], seen, replace(leave, replace=()))
+    assert (again.actions, again.record, again.settled, again.changed) == ((), None, None, False)
+    assert again.pending == plan.pending
+
+
+@given(worlds(), wishes())
+def test_members_that_run_are_interrupted_only_with_leave(world: tuple[Resource, Observation], leave: Wishes) -> None:
+    plan = start(world, leave)
+    if plan is None:
+        return
+    owned = world[1].owned()
+    level = member_waves(world[0])
+    interrupted: dict[int, set[str]] = {}
+    for action in plan.actions:
+        if action.verb != "stop" or action.member in leave.remove:
+            continue
+        interrupted.setdefault(action.wave, set()).add(action.member)
+        member = next(member for member in world[0].members if member.name == action.member)
+        maintained = {hv.name for hv in world[0].pool if hv.maintenance}
+        record = owned[action.member][1].record or {}
+        differs = [name for name, value in member.spec.as_dict().items() if record["spec"].get(name) != value]
+        assert (
+            action.member in leave.replace
+            or (leave.allow_move and action.hypervisor in maintained and not member.stateful)
+            or (leave.allow_rebuild and "image" in differs and not member.stateful)
+            or (leave.allow_restart and differs)
+        )
+    for wave, members in interrupted.items():
+        assert len(members) <= leave.max_unavailable
+        assert len({level[member] for member in members}) == 1, wave
+
+
+@given(worlds(), wishes())
+def test_what_is_put_off_is_what_would_be_interrupted(world: tuple[Resource, Observation], leave: Wishes) -> None:
+    held, plan = start(world, replace(leave, interrupt=False)), start(world, leave)
+    if plan is None or held is None:
+        assert plan is held
+        return
+    owned = world[1].owned()
+    assert {a.member for a in held.actions if a.verb == "stop"} == set()
+    assert set(held.waiting) == {a.member for a in plan.actions if a.verb == "stop"}
+    for action in held.actions:
+        assert action.member not in held.waiting
+        assert action.verb != "undefine" or owned[action.member][1].state == "shutoff"
+
+
+@given(worlds(), wishes())
+def test_the_record_names_a_hypervisor_until_it_carries_the_member_no_more(
+    world: tuple[Resource, Observation], leave: Wishes
+) -> None:
+    """A run may end anywhere: until all is over, the record must not say that a hypervisor is free of a member."""
+    plan = start(world, leave)
+    if plan is None:
+        return
+    record, last = plan.record or world[1].record, plan.settled or plan.record or world[1].record
+    for action in plan.actions:
+        if action.member in settled(world[1]):
+            assert record.placement[action.member] == settled(world[1])[action.member]
+    there = settled(after(plan, world[1]))
+    assert {name: where for name, where in last.placement.items() if name in there} == there
+
+
+@given(worlds(), wishes())
+def test_no_disk_with_data_goes_unless_it_is_named(world: tuple[Resource, Observation], leave: Wishes) -> None:
+    plan = start(world, leave)
+    data = {member.name for member in world[0].members if member.stateful}
+    whole = {name for name, places in world[1].artefacts().items() if any(disk.prepared for disk in places.values())}
+    for action in plan.actions if plan is not None else ():
+        if action.verb == "remove" and action.member in data & whole:
+            assert action.member in (*leave.remove, *leave.replace)
+
+
+@given(worlds())
+def test_roles_that_keep_apart_share_no_hypervisor_anew(world: tuple[Resource, Observation]) -> None:
+    plan = start(world)
+    if plan is None:
+        return
+    assert plan.record is None or set(plan.missing).isdisjoint(plan.record.placement)
+    new = {action.member: action.hypervisor for action in plan.actions if action.verb == "prepare"}
+    new = {name: where for name, where in new.items() if name not in settled(world[1])}
+    placed = {**settled(world[1]), **new}
+    for role in world[0].roles:
+        for other in (name for apart in role.anti_affinity for name in world[0].role(apart).members):
+            for name in role.members:
+                if name != other and (name in new or other in new) and name in placed and other in placed:
+                    assert placed[name] != placed[other]
 
 
 @given(worlds())
@@ -188,10 +301,14 @@ def test_the_same_inputs_give_the_same_plan(world: tuple[Resource, Observation])
 def test_members_that_live_somewhere_stay_there(world: tuple[Resource, Observation]) -> None:
     seen = world[1]
     plan = start(world)
-    lives = {name: min(places) for name, places in seen.artefacts().items()}
-    lives.update({name: hv.name for name, (hv, _domain) in seen.owned().items()})
+    lives = settled(seen)
+    maintained = {hv.name for hv in world[0].pool if hv.maintenance}
     for action in plan.actions if plan is not None else ():
-        assert action.hypervisor == lives.get(action.member, action.hypervisor)
+        if lives.get(action.member) not in maintained:
+            assert action.hypervisor == lives.get(action.member, action.hypervisor)
+        elif action.verb in ("prepare", "define"):
+            stateful = next(member.stateful for member in world[0].members if member.name == action.member)
+            assert action.hypervisor not in maintained or stateful
 
 
 @given(worlds(), st.booleans())
@@ -206,9 +323,10 @@ def test_no_hypervisor_gets_more_than_it_can_carry(world: tuple[Resource, Observ
         return
     placement = plan.record.placement
     lived = set(seen.owned()) | set(seen.artefacts())
-    filled = {placement[member.name] for member in resource.members if member.name not in lived}
+    members = [member for member in resource.members if member.name in placement]
+    filled = {placement[member.name] for member in members if member.name not in lived}
     for hv, there in ((hv, there) for hv in resource.pool for there in seen.hypervisors if there.name == hv.name):
-        here = [member.spec for member in resource.members if placement[member.name] == hv.name]
+        here = [member.spec for member in members if placement[member.name] == hv.name]
         if hv.name in filled:
             assert sum(spec.memory_mb for spec in here) <= (hv.capacity.memory_mb or 0) - there.reserved_memory_mb
             assert sum(spec.vcpus for spec in here) <= there.vcpus * resource.overcommit.vcpus

@@ -161,7 +161,8 @@ def test_the_life_of_a_member(host: Host, driver: WatchedDriver) -> None:
     seen = value(host, "observe")
     assert seen["hostname"] == "hv1"
     assert seen["images"] == {"node": {"tar": IMAGE}}
-    assert seen["artefacts"] == [{"member": "head-0", "driver": "lxc", "prepared": True, "image": "node"}]
+    disk = {"member": "head-0", "driver": "lxc", "prepared": True, "image": "node", "image_digest": IMAGE}
+    assert seen["artefacts"] == [disk]
     [domain] = seen["domains"]
     assert (domain["name"], domain["state"]) == ("demo-head-0", "running")
     record = domain["record"]

@@ -18,7 +18,7 @@ def observe(pool: Pool, resource: str) -> Observation:
     """What is there for a resource on the whole pool; the record comes from the voter.
 
     Raises:
-        EnsembleError: a hypervisor did not answer or could not look; naming each.
+        EnsembleError: a hypervisor could not look, or did not answer and the pool does not tolerate that; naming each.
     """
     voter = pool.hypervisors[0].name
 
@@ -32,10 +32,11 @@ def observe(pool: Pool, resource: str) -> Observation:
         record = Record.from_dict(results[1]["value"]) if len(results) > 1 else None
         return hypervisor_from(session.hypervisor, resource, results[0]["value"]), record
 
-    answers = pool.each(look)
+    answers = pool.without_silent(pool.each(look))
     raise_together(answers.values())
     seen = t.cast("dict[str, tuple[ObservedHypervisor, Record | None]]", answers)
-    return Observation(resource, tuple(hv for hv, _record in seen.values()), seen[voter][1] or Record())
+    hypervisors = tuple(hv for hv, _record in seen.values())
+    return Observation(resource, hypervisors, seen[voter][1] or Record(), dict(pool.silent))
 
 
 def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> ObservedHypervisor:
@@ -48,7 +49,8 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
             memory += int(entry["memory_mb"])
             vcpus += int(entry["vcpus"])
     artefacts = tuple(
-        Artefact(entry["member"], entry["driver"], entry["prepared"], entry["image"]) for entry in data["artefacts"]
+        Artefact(entry["member"], entry["driver"], entry["prepared"], entry["image"], entry.get("image_digest"))
+        for entry in data["artefacts"]
     )
     return ObservedHypervisor(
         name=name,

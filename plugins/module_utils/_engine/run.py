@@ -16,6 +16,7 @@ from .._model.observed import Observation
 from .._plan.actions import Action, Plan
 from .._plan.start import plan_started
 from .._plan.stop import plan_absent, plan_stopped
+from .._plan.wishes import NO_WISHES, Wishes
 from .._pool.keys import public_line
 from .._pool.pool import Connect, Pool
 from .apply import Applier
@@ -32,14 +33,15 @@ DEFAULT_TTL = 15.0
 class Request:
     """What a run is asked for; times in seconds.
 
-    `resource` is needed for `started` only: to stop or remove, the name and the pool suffice.
+    `wishes` say what may happen to members that run. `resource` is needed for `started` only: to stop or remove, the
+    name and the pool suffice.
     """
 
     name: str
     pool: tuple[Hypervisor, ...]
     state: str
     resource: Resource | None = None
-    delete_data: tuple[str, ...] = ()
+    wishes: Wishes = NO_WISHES
     wait: bool = True
     timeout: float = 300.0
     stop_timeout: float = 60.0
@@ -80,12 +82,12 @@ def make_plan(request: Request, observation: Observation) -> Plan:
         PlanError: it cannot be done from here; nothing was touched.
     """
     if request.state == "absent":
-        return plan_absent(observation, request.delete_data)
+        return plan_absent(observation, request.wishes.delete_data)
     if request.state == "stopped":
         return plan_stopped(observation)
     if request.resource is None:
         raise EnsembleError("to start a resource its declaration is needed", code="no_declaration")
-    return plan_started(request.resource, observation)
+    return plan_started(request.resource, observation, request.wishes)
 
 
 def converge(request: Request, connect: Connect) -> Outcome:
@@ -97,7 +99,8 @@ def converge(request: Request, connect: Connect) -> Outcome:
     clock = _Clock()
     with contextlib.ExitStack() as stack:
         with clock.step("connect"):
-            pool = stack.enter_context(Pool(request.pool, connect))
+            # to stop or remove, every hypervisor must say what it has
+            pool = stack.enter_context(Pool(request.pool, connect, tolerant=request.state == "started"))
         if request.check:
             with clock.step("observe"):
                 observation = observe(pool, request.name)
@@ -142,6 +145,8 @@ def _apply(request: Request, pool: Pool, lease: Lease, plan: Plan, generation: i
         if request.resource is not None and started and request.wait:
             with clock.step("reachable"):
                 _verify(request, request.resource, pool, started, secrets)
+    if plan.settled is not None:
+        applier.call(voter, "record_write", {"record": plan.settled.as_dict()})
     if plan.forget:
         for hypervisor in pool.sessions:
             applier.call(hypervisor, "forget")

@@ -15,6 +15,7 @@ from .._model.errors import EnsembleError, Fault
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
 from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
+from .._model.sections import read_labels
 from .drivers.base import Driver, Ownership, Seed
 from .files import RUN_DIR, STATE_DIR
 from .images import Images
@@ -215,11 +216,13 @@ class Host:
         member = _member(section)
         spec = self._spec(section)
         roles = section.names("roles", ROLE_NAME, "a role's name")
-        stateful = section.flag("stateful")
+        stateful, autostart = section.flag("stateful"), section.flag("autostart")
+        labels = read_labels(section)
         _checked(section)
         driver = self._driver(spec)
         digest = driver.image_digest(batch.resource, member)
-        driver.define(Ownership(batch.resource, member, roles, batch.generation, batch.token, spec, digest, stateful))
+        owner = (batch.resource, member, roles, batch.generation, batch.token, spec, digest)
+        driver.define(Ownership(*owner, stateful, autostart, labels))
         return {}
 
     def _start(self, batch: Batch, section: Section) -> t.Any:

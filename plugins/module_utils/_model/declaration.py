@@ -41,6 +41,7 @@ class Hypervisor:
     labels: t.Mapping[str, str] = field(default_factory=dict)
     capacity: Capacity = Capacity()
     sim: str | None = None
+    maintenance: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,34 @@ class MemberSpec:
 
 @dataclass(frozen=True)
 class Member:
-    """One machine of the resource; it plays one role or several."""
+    """One machine of the resource; it plays one role or several.
+
+    Attributes:
+        hypervisor: where it is pinned to.
+        stateful: one of its roles is: its disk holds data.
+        autostart: it comes back by itself when its hypervisor has booted.
+        labels: of the user's own, kept in the ownership record.
+    """
 
     name: str
     roles: tuple[str, ...]
     spec: MemberSpec
     hypervisor: str | None = None
+    stateful: bool = False
+    autostart: bool = False
+    labels: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Role:
-    """A part that members play."""
+    """A part that members play.
+
+    Attributes:
+        spread: `hypervisor` or a label by which members are kept apart as far as it goes.
+        anti_affinity: roles whose members never share a hypervisor with one of this role.
+        min_count: members with which the resource may start when there is no room for more; None asks for all.
+        removed: indices that a counted role no longer uses; None when the declaration does not say.
+    """
 
     name: str
     members: tuple[str, ...]
@@ -103,6 +121,9 @@ class Role:
     spread: str | None = None
     stateful: bool = False
     counted: bool = False
+    anti_affinity: tuple[str, ...] = ()
+    min_count: int | None = None
+    removed: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Artefact:
     driver: str
     prepared: bool
     image: str | None = None
+    image_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Observation:
-    """The whole pool as observed for one resource."""
+    """The whole pool as observed for one resource.
+
+    Attributes:
+        silent: hypervisor -> why it was not observed: what is on it is unknown, never taken for gone.
+    """
 
     resource: str
     hypervisors: tuple[ObservedHypervisor, ...]
     record: Record = Record()
+    silent: t.Mapping[str, str] = field(default_factory=dict)
 
     def owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
         """Member name -> (hypervisor, domain) for every domain that carries our ownership record."""

@@ -54,8 +54,11 @@ def read_roles(
     context = _Context(sections, blocks, defaults, named, roster)
     roles = [_role(name, role, context) for name, role in sections.items()]
     for name in named.key_names():
-        roster.named(name, named.section(name), [role.name for role in roles if name in role.members], defaults)
+        played = [role for role in roles if name in role.members]
+        stateful = any(role.stateful for role in played)
+        roster.named(name, named.section(name), [role.name for role in played], defaults, stateful)
     _refuse_circle(roles, section)
+    _refuse_self_contradiction(roles, section)
     return tuple(roles), roster.members(roles)
 
 
@@ -74,6 +77,11 @@ def _role(name: str, section: Section, context: _Context) -> Role:
             section.fault(f"after[{index}]", other, "another declared role")
     stateful = section.flag("stateful")
     spread = section.text("spread", None, label_pattern(), "`hypervisor` or a label's name")
+    apart = section.names("anti_affinity", ROLE_NAME, "a role's name")
+    for index, other in enumerate(apart):
+        if other not in context.sections:
+            section.fault(f"anti_affinity[{index}]", other, "a declared role")
+    least = section.integer("min_count", None, 0, MAX_MEMBERS)
     if ("count" in section) == ("members" in section):
         section.fault(
             "count", "both count and members" if "count" in section else "neither count nor members", "one of them"
@@ -84,12 +92,18 @@ def _role(name: str, section: Section, context: _Context) -> Role:
             if member not in context.named:
                 section.fault(f"members[{index}]", member, "a name under the top-level key members")
         section.close("count")
-        return Role(name, members, after, spread, stateful)
-    return Role(name, _counted(name, section, context), after, spread, stateful, counted=True)
+        removed = None
+    else:
+        members, removed = _counted(name, section, context, stateful)
+    if least is not None and members and least > len(members):
+        section.fault("min_count", least, f"at most the number of members, {len(members)}")
+    return Role(name, members, after, spread, stateful, "members" not in section, apart, least, removed)
 
 
-def _counted(name: str, section: Section, context: _Context) -> tuple[str, ...]:
-    """The members of a counted role: the `count` lowest indices that were not removed."""
+def _counted(
+    name: str, section: Section, context: _Context, stateful: bool
+) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """The members of a counted role, the `count` lowest indices that were not removed; and the removed ones."""
     count = section.integer("count", None, 1, MAX_MEMBERS) or 0
     removed = _removed(section)
     settings = read_settings(section, context.defaults)
@@ -98,8 +112,9 @@ def _counted(name: str, section: Section, context: _Context) -> tuple[str, ...]:
     section.close("members")
     members = tuple(member_of_role(name, index) for index in indices)
     for index, member in zip(indices, members):
-        context.roster.add(section.path, member, (name,), settings, nth(block, index) if block else None, None)
-    return members
+        address = nth(block, index) if block else None
+        context.roster.add(section.path, member, (name,), settings, address, None, stateful)
+    return members, tuple(sorted(removed)) if "removed" in section else None
 
 
 def _removed(section: Section) -> set[int]:
@@ -126,6 +141,15 @@ def _block(name: str, section: Section, context: _Context, indices: t.Sequence[i
         found = f"{len(indices)} members up to index {indices[-1]} in a block of {size(block)} addresses"
         section.fault("count", found, "a larger network.range, or a range of its own")
     return block
+
+
+def _refuse_self_contradiction(roles: t.Sequence[Role], section: Section) -> None:
+    """A member cannot keep away from itself."""
+    for role in roles:
+        for other in roles:
+            both = sorted(set(role.members) & set(other.members))
+            if other.name in role.anti_affinity and other is not role and both:
+                section.fault(f"{role.name}.anti_affinity", other.name, f"a role that {both[0]} does not play as well")
 
 
 def _refuse_circle(roles: t.Sequence[Role], section: Section) -> None:

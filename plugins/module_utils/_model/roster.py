@@ -33,7 +33,9 @@ class Roster:
         order = dict.fromkeys(name for role in roles for name in role.members)
         return tuple(self._members[name] for name in order if name in self._members)
 
-    def named(self, name: str, section: Section, roles: t.Sequence[str], defaults: Settings) -> None:
+    def named(
+        self, name: str, section: Section, roles: t.Sequence[str], defaults: Settings, stateful: bool = False
+    ) -> None:
         """A member under the top-level key `members`, with settings of its own."""
         if not MEMBER_NAME.fullmatch(name):
             section.faults.append(
@@ -48,7 +50,7 @@ class Roster:
         if hypervisor is not None and hypervisor not in {hv.name for hv in self.pool}:
             section.fault("hypervisor", hypervisor, "one of " + ", ".join(hv.name for hv in self.pool))
         own = read_settings(section, defaults, close=True)
-        self.add(section.path, name, tuple(roles), own, address, hypervisor)
+        self.add(section.path, name, tuple(roles), own, address, hypervisor, stateful)
 
     def add(
         self,
@@ -58,6 +60,7 @@ class Roster:
         settings: Settings,
         address: str | None,
         hypervisor: str | None,
+        stateful: bool = False,
     ) -> None:
         faults = self.faults
         if name in self._members:
@@ -92,4 +95,4 @@ class Roster:
             gateway=net.gateway if net else None,
             dns=net.dns if net else (),
         )
-        self._members[name] = Member(name, roles, spec, hypervisor)
+        self._members[name] = Member(name, roles, spec, hypervisor, stateful, settings.autostart, dict(settings.labels))

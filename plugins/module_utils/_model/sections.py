@@ -30,6 +30,8 @@ class Settings(t.NamedTuple):
     image: str | None
     vcpus: int
     memory_mb: int
+    autostart: bool = False
+    labels: t.Mapping[str, str] = {}
 
 
 def read_resource_name(top: Section) -> str:
@@ -75,7 +77,6 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
                 section.fault(key, value, f"one that no other hypervisor has ({seen[value]} has it)")
             elif value is not None:
                 seen[value] = section.path
-        labels = section.section("labels")
         capacity = section.section("capacity")
         found.append(
             Hypervisor(
@@ -83,15 +84,22 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
                 address=address or "",
                 access=read_access(section.section("ssh"), base, source) if real else base,
                 host_key=section.text("host_key", None, _HOST_KEY, "a public host key") if real else None,
-                labels={key: labels.text(key, "", label_pattern(), "a label") for key in labels.key_names()},
+                labels=read_labels(section),
                 capacity=Capacity(capacity.integer("memory_mb", None, 64), capacity.integer("vcpus", None, 1, 4096)),
                 sim=sim,
+                maintenance=section.choice("state", ("active", "maintenance"), "active") == "maintenance",
             )
         )
         capacity.close()
         section.close()
     _refuse_mixture(found, top)
     return tuple(found)
+
+
+def read_labels(section: Section) -> dict[str, str]:
+    """Names and values of the user's own."""
+    labels = section.section("labels")
+    return {key: labels.text(key, "", label_pattern(), "a label") for key in labels.key_names()}
 
 
 def _refuse_mixture(pool: t.Sequence[Hypervisor], top: Section) -> None:
@@ -148,6 +156,8 @@ def read_settings(section: Section, base: Settings, close: bool = False) -> Sett
         section.text("image", base.image, IMAGE_NAME, "an image's name"),
         section.integer("vcpus", base.vcpus, 1, 512),
         section.integer("memory_mb", base.memory_mb, 64, 2**24),
+        section.flag("autostart", base.autostart),
+        {**base.labels, **read_labels(section)},
     )
     if close:
         section.close()

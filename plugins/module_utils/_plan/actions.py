@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._model.observed import Record
+from .drift import Pending
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,16 @@ class Plan:
     """What will be done, in order, and what the record will say before it is done.
 
     Attributes:
-        record: the record to be written first, None when it stands already.
+        record: the record to be written first, None when it stands already. A member that leaves a hypervisor is
+            placed there until it is gone.
+        settled: the record to be written after the last action, None when the first one stands.
         forget: remove what the voters keep besides the tombstone (secrets, declaration) after the last action.
         before, after: members' states for the diff.
         surplus: members that exist and are not declared any more; left alone.
+        waiting: members that would be interrupted, and are not yet.
+        pending: differences that are left alone, since what they cost was not allowed.
+        missing: declared members that cannot be had now -> why; their roles may do without them.
+        lines: role -> what the declaration's file must say after members were removed by name.
     """
 
     resource: str
@@ -60,6 +67,11 @@ class Plan:
     after: t.Mapping[str, str] = field(default_factory=dict)
     surplus: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    settled: Record | None = None
+    pending: tuple[Pending, ...] = ()
+    missing: t.Mapping[str, str] = field(default_factory=dict)
+    lines: t.Mapping[str, str] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:

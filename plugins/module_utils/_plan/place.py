@@ -15,7 +15,8 @@ from .._model.observed import Observation
 class Room:
     """What is left of each hypervisor while members are being placed, and who is where."""
 
-    def __init__(self, resource: Resource, observation: Observation) -> None:
+    def __init__(self, resource: Resource, observation: Observation, leaving: t.Collection[str] = ()) -> None:
+        """`leaving` are members that give up the place that they have."""
         self.resource = resource
         self.seen = {hv.name: hv for hv in observation.hypervisors}
         self.memory: dict[str, float] = {}
@@ -23,12 +24,16 @@ class Room:
         self.carries: dict[str, int] = {}
         self._spread = {role.name: role.spread for role in resource.roles}
         self._alike: dict[tuple[str, str | None], int] = {}
-        self.pool = {hv.name: hv for hv in resource.pool}
+        self._hostile = _hostile(resource)
+        #: hypervisor -> role -> a member there that plays it
+        self._plays: dict[str, dict[str, str]] = {hv.name: {} for hv in resource.pool}
+        self.pool = {hv.name: hv for hv in resource.pool if hv.name in self.seen}
+        self.silent = [hv.name for hv in resource.pool if hv.name not in self.seen]
         self._queues: dict[t.Hashable, _Queue] = {}
         #: every hypervisor that took a member, in order: what a queue must look at again
         self.taken: list[str] = []
         declared = {member.name: member for member in resource.members}
-        for hv in resource.pool:
+        for hv in self.pool.values():
             seen = self.seen[hv.name]
             memory = hv.capacity.memory_mb or seen.memory_mb
             vcpus = hv.capacity.vcpus or seen.vcpus
@@ -36,10 +41,10 @@ class Room:
             self.vcpus[hv.name] = vcpus * resource.overcommit.vcpus - seen.reserved_vcpus
             self.carries[hv.name] = 0
         for name, where in settled(observation).items():
-            if name in declared and where in self.memory:
+            if name in declared and where in self.memory and name not in leaving:
                 self._take(declared[name], where)
         for name, (where_, domain) in observation.owned().items():
-            if name not in declared and where_.name in self.memory:
+            if (name not in declared or name in leaving) and where_.name in self.memory:
                 size = (domain.record or {}).get("spec", {})
                 self.memory[where_.name] -= size.get("memory_mb", 0)
                 self.vcpus[where_.name] -= size.get("vcpus", 0)
@@ -49,6 +54,9 @@ class Room:
         self.vcpus[hypervisor] -= member.spec.vcpus
         self.carries[hypervisor] += 1
         self.taken.append(hypervisor)
+        if self._hostile:
+            for role in member.roles:
+                self._plays[hypervisor].setdefault(role, member.name)
         for key in self._keys(member, self.pool[hypervisor]):
             self._alike[key] = self._alike.get(key, 0) + 1
 
@@ -65,7 +73,8 @@ class Room:
         queue = self._queues[kind]
         chosen = queue.best()
         if chosen is None:
-            lacks = {hv.name: self.lack(member, hv) for hv in self.resource.pool}
+            lacks = {hv.name: self.lack(member, hv) for hv in self.pool.values()}
+            lacks.update(dict.fromkeys(self.silent, "it does not answer"))
             raise PlanError(
                 f"no hypervisor can take member {member.name} ({member.spec.memory_mb} MiB, {member.spec.vcpus} vCPU, "
                 f"driver {member.spec.driver}, image {member.spec.image}): "
@@ -74,6 +83,7 @@ class Room:
                 code="no_room",
                 member=member.name,
                 lacks=lacks,
+                short="; ".join(f"{name}: {lack}" for name, lack in list(lacks.items())[:5]),
             )
         fitting = len(queue.fitting)
         self._take(member, chosen.name)
@@ -83,7 +93,9 @@ class Room:
         """Why a hypervisor cannot take a member; empty when it can."""
         if member.hypervisor is not None and member.hypervisor != hv.name:
             return f"the member is pinned to {member.hypervisor}"
-        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image)
+        if hv.maintenance:
+            return "it is in maintenance"
+        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image) or self._enemy(member, hv)
         if lack:
             return lack
         if self.memory[hv.name] < member.spec.memory_mb:
@@ -91,6 +103,14 @@ class Room:
         if self.vcpus[hv.name] < member.spec.vcpus:
             return f"{max(0, int(self.vcpus[hv.name]))} vCPU free"
         return ""
+
+    def _enemy(self, member: Member, hv: Hypervisor) -> str:
+        """Who is there already that this member keeps apart from."""
+        if not self._hostile:
+            return ""
+        hostile = {other for name in member.roles for other in self._hostile.get(name, ())}
+        there = sorted(name for role, name in self._plays[hv.name].items() if role in hostile)
+        return f"{there[0]} is there, from which role {member.roles[0]} keeps apart" if there else ""
 
     def _peers(self, member: Member, hv: Hypervisor) -> int:
         """How many members of the same roles share this hypervisor, or its value of the `spread` label."""
@@ -128,7 +148,7 @@ class _Queue:
         self._room = room
         self._member = member
         self._looked = len(room.taken)
-        pool = room.resource.pool
+        pool = list(room.pool.values())
         self.fitting = {hv.name for hv in pool if not room.lack(member, hv)}
         self._heap = [(room.rank(member, hv), index, hv) for index, hv in enumerate(pool) if hv.name in self.fitting]
         heapq.heapify(self._heap)
@@ -150,6 +170,13 @@ class _Queue:
             else:
                 return hv
         return None
+
+
+def _hostile(resource: Resource) -> dict[str, frozenset[str]]:
+    """Role -> roles that it shares no hypervisor with, said by either side."""
+    pairs = [(role.name, other) for role in resource.roles for other in role.anti_affinity]
+    both = {*pairs, *((other, name) for name, other in pairs)}
+    return {name: frozenset(other for first, other in both if first == name) for name, _other in both}
 
 
 def settled(observation: Observation) -> dict[str, str]:

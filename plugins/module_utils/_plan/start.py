@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from .._model.declaration import Member, Resource
-from .._model.errors import PlanError
-from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
+from .._model.errors import HypervisorError, PlanError
+from .._model.observed import Observation, Record
 from .actions import Action, Plan
 from .checks import (
     refuse_blind,
@@ -18,121 +18,220 @@ from .checks import (
     refuse_other_driver,
     refuse_smaller_pool,
 )
+from .drift import Pending
+from .member import Life, Step, Steps, stays, steps_of
+from .notes import notes_of
 from .place import Room, member_waves, settled
+from .scale import Scaled, scaled
+from .stop import refuse_data_loss, taken_away
+from .wishes import NO_WISHES, Wishes
 
 
-def plan_started(resource: Resource, observation: Observation) -> Plan:
-    """All members exist as declared and run.
+def plan_started(resource: Resource, observation: Observation, wishes: Wishes = NO_WISHES) -> Plan:
+    """All members exist as declared and run, as far as the wishes allow.
 
     Raises:
         PlanError: foreign machines are in the way, addresses would move, or there is no room; nothing is planned then.
+        HypervisorError: members may be on a hypervisor that does not answer, and their roles cannot do without them.
     """
+    scale = scaled(resource, observation, wishes)
+    resource = scale.resource
     refuse_foreign(resource.name, [member.name for member in resource.members], observation)
     refuse_doubles(observation)
     refuse_blind(observation)
     refuse_smaller_pool(resource, observation.record)
-    owned = observation.owned()
-    artefacts = observation.artefacts()
-    refuse_moved_addresses(resource, owned)
-    refuse_other_driver(resource, owned, artefacts)
-    room = Room(resource, observation)
-    where = settled(observation)
-    level = member_waves(resource)
-    seen = {hv.name: hv for hv in observation.hypervisors}
-    actions: list[Action] = []
-    before: dict[str, str] = {}
-    after: dict[str, str] = {}
-    placement: dict[str, str] = {}
+    refuse_data_loss(observation, scale.leaving, wishes.delete_data)
+    refuse_moved_addresses(resource, observation.owned())
+    refuse_other_driver(resource, observation.owned(), observation.artefacts())
+    draft = _Draft(resource, observation, wishes)
     for member in resource.members:
-        lives = where.get(member.name)
-        hypervisor, why = (lives, f"{lives}: it lives there") if lives is not None else room.place(member)
-        placement[member.name] = hypervisor
-        domain = owned[member.name][1] if member.name in owned else None
-        artefact = artefacts.get(member.name, {}).get(hypervisor)
-        _refuse_unknown_image(seen[hypervisor], member, artefact)
-        steps = _steps(member, domain, artefact, why)
-        for verb, reason in steps:
-            actions.append(
-                Action(
-                    verb,
-                    member.name,
-                    hypervisor,
-                    level[member.name],
-                    reason,
-                    _args(resource, member, verb),
-                    member.roles,
+        draft.add(member)
+    draft.refuse_too_few()
+    return draft.plan(scale)
+
+
+class _Draft:
+    """The plan while member after member is added to it."""
+
+    def __init__(self, resource: Resource, observation: Observation, wishes: Wishes) -> None:
+        self._resource, self._seen, self._wishes = resource, observation, wishes
+        self._where = settled(observation)
+        self._owned, self._artefacts = observation.owned(), observation.artefacts()
+        self._hypervisors = {hv.name: hv for hv in observation.hypervisors}
+        self._pending: list[Pending] = []
+        self._leaves = self._leaving()
+        self._room = Room(resource, observation, self._leaves)
+        self._level = member_waves(resource)
+        self._actions: list[Action] = []
+        self._rolling: list[tuple[Member, Steps]] = []
+        self._waiting: list[str] = []
+        self._before: dict[str, str] = {}
+        self._after: dict[str, str] = {}
+        self._placement: dict[str, str] = {}
+        self._missing: dict[str, str] = {}
+        self._first: Exception | None = None
+
+    def _leaving(self) -> dict[str, str]:
+        """Members that leave the hypervisor they are on -> why; those that may not are pending."""
+        declared = {hv.name: hv for hv in self._resource.pool}
+        found = {}
+        for member in self._resource.members:
+            lives = self._where.get(member.name)
+            if lives is None:
+                continue
+            reason = f"{lives} is in maintenance" if declared[lives].maintenance else ""
+            if not reason and member.hypervisor not in (None, lives):
+                reason = f"it is pinned to {member.hypervisor}"
+            if reason and (member.name in self._wishes.replace or (self._wishes.allow_move and not member.stateful)):
+                found[member.name] = reason
+            elif reason:
+                self._pending.append(stays(member, lives, reason))
+        return found
+
+    # -- one member
+
+    def add(self, member: Member) -> None:
+        """Plan one member; what cannot be had is remembered with the error that tells why."""
+        lives, leaves = self._where.get(member.name), self._leaves.get(member.name, "")
+        if lives is None and self._is_unknown(member):
+            return
+        try:
+            target, why = (lives, f"{lives}: it lives there") if lives and not leaves else self._room.place(member)
+        except PlanError as error:
+            if leaves:  # it stays where it is, and nothing else happens before there is room
+                raise
+            self._miss(member, error, f"no room: {error.details['short']}")
+            return
+        domain = self._owned[member.name][1] if member.name in self._owned else None
+        artefact = self._artefacts.get(member.name, {}).get(lives) if lives else None
+        life = Life(lives, domain, artefact)
+        steps = steps_of(member, life, target, why, leaves, self._wishes)
+        self._pending += steps.pending
+        if steps.down and not self._wishes.interrupt:
+            self._waiting.append(member.name)
+            steps, target = Steps(), t.cast(str, lives)
+        self._refuse_unknown_image(member, steps)
+        self._placement[member.name] = target
+        name = self._resource.domain(member.name)
+        self._before[name] = _state(life)
+        changes = steps.down or steps.up
+        self._after[name] = _told(member, target, steps) if changes else self._before[name]
+        if steps.down:
+            self._rolling.append((member, steps))
+        else:
+            self._note(member, steps.up, self._level[member.name])
+
+    def _is_unknown(self, member: Member) -> bool:
+        """Whether it may be on a hypervisor that does not answer; then nothing is done for it."""
+        where = self._seen.record.placement.get(member.name, "")
+        if where not in self._seen.silent or self._seen.record.desired == "absent":
+            return False
+        reason = self._seen.silent[where]
+        error = HypervisorError(
+            f"{reason} Members of {self._resource.name} may run there; they are not taken for gone. "
+            "Nothing was changed.",
+            hypervisor=where,
+        )
+        self._miss(member, error, f"{where} does not answer")
+        self._placement[member.name] = where
+        return True
+
+    def _miss(self, member: Member, error: Exception, why: str) -> None:
+        self._missing[member.name] = why
+        self._first = self._first or error
+
+    def _refuse_unknown_image(self, member: Member, steps: Steps) -> None:
+        """A disk is made only where the image is, which is known before anything is touched."""
+        for step in (*steps.down, *steps.up):
+            seen = self._hypervisors[step.hypervisor]
+            lack = seen.lack(member.spec.driver, member.spec.image) if step.verb == "prepare" else ""
+            if lack:
+                raise PlanError(
+                    f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "
+                    f"(images there: {', '.join(sorted(seen.images)) or 'none'}). Run playbooks/pool.yml.",
+                    code="no_image",
                 )
+
+    def _note(self, member: Member, steps: t.Iterable[Step], wave: int) -> None:
+        self._actions += [
+            Action(step.verb, member.name, step.hypervisor, wave, step.reason, step.args, member.roles)
+            for step in steps
+        ]
+
+    # -- all of them
+
+    def refuse_too_few(self) -> None:
+        """Raise the first error unless every role has the members that it needs at least."""
+        if self._first is None:
+            return
+        for role in self._resource.roles:
+            there = sum(name not in self._missing for name in role.members)
+            if there < (len(role.members) if role.min_count is None else role.min_count):
+                raise self._first
+
+    def plan(self, scale: Scaled) -> Plan:
+        """Put everything in order: what is new or only started, then what runs and is interrupted, then what goes."""
+        self._actions.sort(key=lambda action: action.wave)
+        self._roll(1 + max(self._level.values(), default=0))
+        last = 1 + max((action.wave for action in self._actions), default=-1)
+        held = [name for name in scale.leaving if not self._wishes.interrupt and self._runs(name)]
+        leaving = [name for name in scale.leaving if name not in held]
+        gone = taken_away(self._seen, leaving, last, "it is to be removed")
+        declared = {member.name for member in self._resource.members}
+        surplus = sorted(set(self._where) - declared - set(scale.leaving))
+        staying = {name: self._where[name] for name in (*surplus, *held)}
+        moving = {name: self._where[name] for name in (*self._leaves, *leaving) if name in self._where}
+        record = next_record(self._seen.record, self._resource, "started", {**staying, **self._placement, **moving})
+        settled_record = None
+        if moving:
+            settled_record = next_record(
+                record or self._seen.record, self._resource, "started", {**staying, **self._placement}
             )
-        name = resource.domain(member.name)
-        before[name] = _state(domain, artefact)
-        after[name] = f"running on {hypervisor} at {member.spec.address} ({_size(member)})" if steps else before[name]
-    surplus = sorted(set(where) - {member.name for member in resource.members})
-    record = next_record(
-        observation.record, resource, "started", {**{name: where[name] for name in surplus}, **placement}
-    )
-    actions.sort(key=lambda action: action.wave)
-    return Plan(
-        resource.name, tuple(actions), record, False, before, after, tuple(surplus), tuple(_notes(resource, surplus))
-    )
-
-
-def _steps(member: Member, domain: Domain | None, artefact: Artefact | None, why: str) -> list[tuple[str, str]]:
-    """The verbs that bring one member to what is declared, each with its reason."""
-    steps = []
-    if artefact is None:
-        steps.append(("prepare", f"no disk yet; placed on {why}"))
-    elif not artefact.prepared:
-        steps.append(("prepare", "its disk is half made"))
-    if domain is None:
-        steps.append(("define", "no domain yet"))
-    elif _digest(domain) != member.spec.digest:
-        when = "takes effect with its next start" if domain.running else "takes effect now"
-        steps.append(("define", f"its specification differs; {when}"))
-    if domain is None or not domain.running:
-        steps.append(("start", f"it is {domain.state}" if domain is not None else "it is new"))
-    return steps
-
-
-def _args(resource: Resource, member: Member, verb: str) -> dict[str, t.Any]:
-    if verb == "prepare":
-        return {"spec": member.spec.as_dict()}
-    if verb == "define":
-        stateful = any(resource.role(name).stateful for name in member.roles)
-        return {"spec": member.spec.as_dict(), "roles": list(member.roles), "stateful": stateful}
-    return {"driver": member.spec.driver}
-
-
-def _refuse_unknown_image(seen: ObservedHypervisor, member: Member, artefact: Artefact | None) -> None:
-    """A member already placed needs its image only while its disk is still to be made."""
-    if artefact is not None and artefact.prepared:
-        return
-    lack = seen.lack(member.spec.driver, member.spec.image)
-    if lack:
-        raise PlanError(
-            f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "
-            f"(images there: {', '.join(sorted(seen.images)) or 'none'}). Run playbooks/pool.yml.",
-            code="no_image",
+        return Plan(
+            self._resource.name,
+            (*self._actions, *gone.actions),
+            record,
+            False,
+            {**self._before, **gone.before},
+            {**self._after, **gone.after},
+            tuple(surplus),
+            tuple(notes_of(self._resource, surplus, self._pending, self._missing, self._seen.silent, scale.lines)),
+            settled_record,
+            tuple(self._pending),
+            dict(self._missing),
+            scale.lines,
+            (*self._waiting, *held),
         )
 
+    def _runs(self, name: str) -> bool:
+        return name in self._owned and self._owned[name][1].state != "shutoff"
 
-def _digest(domain: Domain) -> str:
-    return str((domain.record or {}).get("digest", ""))
+    def _roll(self, wave: int) -> None:
+        """Members that run are interrupted a few at a time, role after role in the order of the start."""
+        order = sorted(self._rolling, key=lambda entry: self._level[entry[0].name])
+        while order:
+            level = self._level[order[0][0].name]
+            size = next((n for n, (member, _s) in enumerate(order) if self._level[member.name] != level), len(order))
+            batch = order[: min(size, self._wishes.max_unavailable)]
+            order = order[len(batch) :]
+            elsewhere = any(steps.down[0].hypervisor != steps.up[-1].hypervisor for _member, steps in batch)
+            for member, steps in batch:
+                self._note(member, steps.down, wave)
+            for member, steps in batch:
+                self._note(member, steps.up, wave + elsewhere)
+            wave += 1 + elsewhere
 
 
-def _size(member: Member) -> str:
-    return f"{member.spec.driver}, {member.spec.image}, {member.spec.vcpus} vCPU, {member.spec.memory_mb} MiB"
+def _told(member: Member, target: str, steps: Steps) -> str:
+    size = f"{member.spec.driver}, {member.spec.image}, {member.spec.vcpus} vCPU, {member.spec.memory_mb} MiB"
+    left = ", ".join(f"{wait.change.field} {wait.change.was}" for wait in steps.pending)
+    return f"running on {target} at {member.spec.address} ({size})" + (f", still {left}" if left else "")
 
 
-def _state(domain: Domain | None, artefact: Artefact | None) -> str:
-    if domain is not None:
-        return domain.state
-    return "absent" if artefact is None else "a disk without a domain"
-
-
-def _notes(resource: Resource, surplus: t.Sequence[str]) -> list[str]:
-    if not surplus:
-        return []
-    return [f"{', '.join(surplus)}: not declared any more in {resource.name}; left alone"]
+def _state(life: Life) -> str:
+    if life.domain is not None:
+        return life.domain.state
+    return "absent" if life.artefact is None else "a disk without a domain"
 
 
 def next_record(stored: Record, resource: Resource, desired: str, placement: t.Mapping[str, str]) -> Record | None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from .._model.errors import PlanError
 from .._model.identity import domain_name
@@ -26,7 +26,7 @@ def plan_stopped(observation: Observation) -> Plan:
         name = domain_name(observation.resource, member)
         before[name] = after[name] = domain.state
         if domain.state != "shutoff":
-            actions.append(_stop(member, hv.name, level[member], domain))
+            actions.append(_stop(member, hv.name, level[member], f"it is {domain.state}", domain))
             after[name] = "shutoff"
     actions.sort(key=lambda action: action.wave)
     return Plan(observation.resource, tuple(actions), _desired(observation.record, "stopped"), False, before, after)
@@ -38,50 +38,65 @@ def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Pla
     Raises:
         PlanError: `has_data`, while a stateful role has disks and `delete_data` does not name it.
     """
-    where = settled(observation)
-    owned = observation.owned()
-    artefacts = observation.artefacts()
     refuse_doubles(observation)
     refuse_blind(observation)
-    refuse_data_loss(observation, where, owned, delete_data)
-    level = _stop_waves(observation, owned)
-    last = 1 + max(level.values(), default=0)
-    stops, actions, before, after = [], [], {}, {}
-    for member, hypervisor in sorted(where.items()):
-        name = domain_name(observation.resource, member)
+    where = settled(observation)
+    refuse_data_loss(observation, where, delete_data)
+    gone = taken_away(observation, sorted(where), 0, "the resource is to be absent")
+    record = _desired(observation.record, "absent")
+    forget = bool(record or gone.actions or observation.record.declaration)
+    return Plan(observation.resource, tuple(gone.actions), record, forget, gone.before, gone.after)
+
+
+@dataclass
+class Gone:
+    """The actions that leave nothing of some members."""
+
+    actions: list[Action] = field(default_factory=list)
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+
+
+def taken_away(observation: Observation, members: t.Sequence[str], first_wave: int, reason: str) -> Gone:
+    """Stop members, those that others come after last, and then remove all of them."""
+    where, owned, artefacts = settled(observation), observation.owned(), observation.artefacts()
+    level = _stop_waves(observation, {name: owned[name] for name in members if name in owned})
+    last = first_wave + 1 + max(level.values(), default=0)
+    gone, removals = Gone(), []
+    for member in members:
+        name, hypervisor = domain_name(observation.resource, member), where[member]
         domain = owned[member][1] if member in owned else None
-        before[name] = domain.state if domain is not None else "a disk without a domain"
-        after[name] = "absent"
+        gone.before[name] = domain.state if domain is not None else "a disk without a domain"
+        gone.after[name] = "absent"
         roles = _roles(domain.record) if domain is not None else ()
         if domain is not None and domain.state != "shutoff":
-            stops.append(_stop(member, hypervisor, level[member], domain))
-        if domain is not None:
-            actions.append(
-                Action("undefine", member, hypervisor, last, "the resource is to be absent", _driver(domain), roles)
+            gone.actions.append(
+                _stop(member, hypervisor, first_wave + level[member], f"it is {domain.state}, and {reason}", domain)
             )
+        if domain is not None:
+            removals.append(Action("undefine", member, hypervisor, last, reason, _driver(domain), roles))
         disks = artefacts.get(member, {})
         for place in sorted({hypervisor, *disks}):
             args = {"driver": disks[place].driver} if place in disks else _driver(domain)
-            actions.append(Action("remove", member, place, last, "its disk, mount and keys go with it", args, roles))
-    stops.sort(key=lambda action: action.wave)
-    record = _desired(observation.record, "absent")
-    forget = bool(record or actions or observation.record.declaration)
-    return Plan(observation.resource, (*stops, *actions), record, forget, before, after)
+            removals.append(Action("remove", member, place, last, "its disk, mount and keys go with it", args, roles))
+    gone.actions.sort(key=lambda action: action.wave)
+    gone.actions += removals
+    return gone
 
 
-def refuse_data_loss(
-    observation: Observation,
-    where: t.Mapping[str, str],
-    owned: t.Mapping[str, t.Any],
-    delete_data: t.Collection[str],
-) -> None:
-    """Refuse to remove disks of stateful roles that the person did not name."""
-    roles_of = {member: _roles(domain.record) for member, (_hv, domain) in owned.items()}
+def refuse_data_loss(observation: Observation, members: t.Collection[str], delete_data: t.Collection[str]) -> None:
+    """Refuse to remove disks of stateful roles that the person did not name.
+
+    Raises:
+        PlanError: `has_data`.
+    """
+    owned = observation.owned()
     stateful = set(observation.record.stateful)
     stateful |= {member for member, (_hv, domain) in owned.items() if (domain.record or {}).get("stateful")}
     kept: dict[str, list[str]] = {}
-    for member in sorted(stateful & set(where)):
-        roles = roles_of.get(member) or _declared_roles(observation.record, member)
+    for member in sorted(stateful & set(members)):
+        roles = _roles(owned[member][1].record) if member in owned else ()
+        roles = roles or _declared_roles(observation.record, member)
         if not set(roles) & set(delete_data):
             kept.setdefault(", ".join(roles) or member, []).append(member)
     if kept:
@@ -95,8 +110,7 @@ def refuse_data_loss(
         )
 
 
-def _stop(member: str, hypervisor: str, wave: int, domain: Domain) -> Action:
-    reason = f"it is {domain.state}"
+def _stop(member: str, hypervisor: str, wave: int, reason: str, domain: Domain) -> Action:
     return Action("stop", member, hypervisor, wave, reason, _driver(domain), _roles(domain.record))
 
 

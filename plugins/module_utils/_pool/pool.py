@@ -14,6 +14,9 @@ from .session import Session
 #: hypervisors spoken to at the same time
 WIDTH = 16
 
+#: errors that say no more than that a machine does not answer
+SILENT_CODES = ("hypervisor_unreachable", "hypervisor_timeout")
+
 _T = t.TypeVar("_T")
 _R = t.TypeVar("_R")
 
@@ -51,12 +54,19 @@ def raise_together(outcomes: t.Iterable[t.Any]) -> None:
 
 
 class Pool:
-    """The hypervisors of a resource, each with one session."""
+    """The hypervisors of a resource, each with one session.
 
-    def __init__(self, hypervisors: t.Sequence[Hypervisor], connect: Connect) -> None:
+    Attributes:
+        silent: those that did not answer -> why; only a tolerant pool opens without them, and never without the first
+            one, which keeps the record. One that is not trusted, or does not trust us, is no silent one.
+    """
+
+    def __init__(self, hypervisors: t.Sequence[Hypervisor], connect: Connect, tolerant: bool = False) -> None:
         self.hypervisors = tuple(hypervisors)
         self._connect = connect
+        self._tolerant = tolerant
         self.sessions: dict[str, Session] = {}
+        self.silent: dict[str, str] = {}
 
     def __enter__(self) -> Pool:
         outcomes = in_parallel(self._connect, self.hypervisors)
@@ -64,11 +74,23 @@ class Pool:
             if isinstance(outcome, Session):
                 self.sessions[outcome.hypervisor] = outcome
         try:
-            raise_together(outcomes)
+            raise_together(self.without_silent(dict(zip((hv.name for hv in self.hypervisors), outcomes))).values())
         except EnsembleError as error:
             self.close()
             raise HypervisorError(f"{error.msg} Nothing was changed.", code=error.code, **error.details) from error
         return self
+
+    def without_silent(self, outcomes: t.Mapping[str, _R | EnsembleError]) -> dict[str, _R | EnsembleError]:
+        """What is left of the outcomes, by hypervisor; those that did not answer are noted, if that is tolerated."""
+        left = dict(outcomes)
+        for name, outcome in outcomes.items():
+            quiet = isinstance(outcome, EnsembleError) and outcome.code in SILENT_CODES
+            if quiet and self._tolerant and name != self.hypervisors[0].name:
+                self.silent[name] = f"{t.cast(EnsembleError, left.pop(name)).msg}."
+                session = self.sessions.pop(name, None)
+                if session is not None:
+                    session.close()
+        return left
 
     def __exit__(self, *_exc: t.Any) -> None:
         self.close()
@@ -87,5 +109,5 @@ class Pool:
         self, work: t.Callable[[Session], _R], names: t.Sequence[str] | None = None
     ) -> dict[str, _R | EnsembleError]:
         """Work on hypervisors side by side; hypervisor name -> result or expected error."""
-        chosen = [hv.name for hv in self.hypervisors if names is None or hv.name in names]
+        chosen = [name for name in self.sessions if names is None or name in names]
         return dict(zip(chosen, in_parallel(lambda name: work(self.sessions[name]), chosen)))

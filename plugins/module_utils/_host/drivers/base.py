@@ -32,6 +32,8 @@ class Ownership:
     spec: MemberSpec
     image_digest: str
     stateful: bool
+    autostart: bool = False
+    labels: t.Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -44,6 +46,8 @@ class Ownership:
             "digest": self.spec.digest,
             "image_digest": self.image_digest,
             "stateful": self.stateful,
+            "autostart": self.autostart,
+            "labels": dict(self.labels),
         }
 
 
@@ -70,7 +74,7 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def define(self, ownership: Ownership) -> None:
-        """Define the member's domain, or define it anew."""
+        """Define the member's domain, or define it anew; what can change while it runs changes at once."""
 
     @abc.abstractmethod
     def start(self, resource: str, member: str) -> None:

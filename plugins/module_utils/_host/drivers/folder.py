@@ -106,7 +106,7 @@ def remove_asides(state: str, resource: str) -> None:
 
 
 def artefacts_of(state: str, resource: str, driver: str) -> list[dict[str, t.Any]]:
-    """What lies here of a driver's members: member, driver, prepared, image."""
+    """What lies here of a driver's members: member, driver, prepared, image, image_digest."""
     folder = members_dir(state, resource)
     found: list[dict[str, t.Any]] = []
     for member in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
@@ -115,6 +115,13 @@ def artefacts_of(state: str, resource: str, driver: str) -> list[dict[str, t.Any
         marker = read_json(os.path.join(folder, member, "prepared.json"))
         # a folder without the name of its driver was made when there was only one
         if (read_json(os.path.join(folder, member, "driver.json")) or "lxc") == driver:
-            image = (marker or {}).get("image")
-            found.append({"member": member, "driver": driver, "prepared": marker is not None, "image": image})
+            found.append(
+                {
+                    "member": member,
+                    "driver": driver,
+                    "prepared": marker is not None,
+                    "image": (marker or {}).get("image"),
+                    "image_digest": (marker or {}).get("image_digest"),
+                }
+            )
     return found

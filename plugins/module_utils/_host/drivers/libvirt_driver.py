@@ -50,6 +50,9 @@ class LibvirtDriver(Driver):
     def _power_off(self, domain: t.Any) -> None:
         """Ask the member to power off; may be repeated."""
 
+    def _adjust(self, domain: t.Any, spec: MemberSpec) -> None:
+        """Bring a member that runs in line with what can change meanwhile; by default that is nothing."""
+
     def _undefine(self, domain: t.Any) -> None:
         """Remove a definition and what libvirt itself keeps beside it."""
         domain.undefine()
@@ -93,13 +96,17 @@ class LibvirtDriver(Driver):
         disk.prepare(spec, seed)
 
     def define(self, ownership: Ownership) -> None:
-        self._domain(ownership.resource, ownership.member)  # refuses a foreign one
+        domain = self._domain(ownership.resource, ownership.member)
+        if domain is not None and domain.isActive():
+            self._adjust(domain, ownership.spec)  # before the record says that it is done
         self.connection.defineXML(self._xml(ownership))
 
     def start(self, resource: str, member: str) -> None:
         domain = self._require(resource, member)
         self._disk(resource, member).attach()
         state = domain.state()[0]
+        if state == libvirt.VIR_DOMAIN_CRASHED and domain.isActive():
+            domain.destroy()  # what is left of it is there to be looked at, and in the way
         if state == libvirt.VIR_DOMAIN_PAUSED:
             domain.resume()
         elif not domain.isActive():

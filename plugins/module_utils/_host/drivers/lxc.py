@@ -7,9 +7,11 @@ from __future__ import annotations
 import typing as t
 import xml.etree.ElementTree as ET
 
+from ..._model.declaration import MemberSpec
 from ..settings import Settings
 from .base import Ownership
 from .domain_xml import add_text, begin_domain
+from .libvirt_common import libvirt
 from .libvirt_driver import LibvirtDriver
 from .overlay import Overlay
 
@@ -30,6 +32,12 @@ class LxcDriver(LibvirtDriver):
 
     def _xml(self, ownership: Ownership) -> str:
         return domain_xml(ownership, self._disk(ownership.resource, ownership.member).root, self._settings)
+
+    def _adjust(self, domain: t.Any, spec: MemberSpec) -> None:
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        domain.setMemoryParameters({"hard_limit": spec.memory_mb * 1024}, live)
+        quota = {"vcpu_period": _PERIOD_US, "vcpu_quota": _PERIOD_US * spec.vcpus}
+        domain.setSchedulerParametersFlags(quota, live)
 
     def _power_off(self, domain: t.Any) -> None:
         domain.sendProcessSignal(1, _POWER_OFF_SIGNAL)

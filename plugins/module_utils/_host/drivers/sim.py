@@ -67,7 +67,13 @@ class SimDriver(Driver):
         with self._guard:
             disks = self._load()["disks"].get(resource, {})
             return [
-                {"member": member, "driver": self.name, "prepared": disk["prepared"], "image": disk["image"]}
+                {
+                    "member": member,
+                    "driver": self.name,
+                    "prepared": disk["prepared"],
+                    "image": disk["image"],
+                    "image_digest": disk.get("digest"),
+                }
                 for member, disk in sorted(disks.items())
             ]
 

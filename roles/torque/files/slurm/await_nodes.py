@@ -2,8 +2,9 @@
 # Copyright: (c) 2026, the ensemble.stacks authors
 """Wait until Slurm has every named node in service. Exit code 0 when it has, else 1.
 
-The request is a JSON object: ``nodes`` (names) and ``timeout`` (seconds). Prints one line for each
-node; what is wrong goes to stderr. A drained node ends the wait at once: it stays out until somebody resumes it.
+The request is a JSON object: ``nodes`` (names), ``timeout`` (seconds) and ``resumed``, the reason of a drain that is
+over by now: such nodes are resumed. Prints one line for each node; what is wrong goes to stderr. Any other drained node
+ends the wait at once: it stays out until somebody resumes it.
 """
 
 import json
@@ -36,9 +37,20 @@ def outside(wanted, seen):
     return {name: entry for name, entry in nodes.items() if entry[0].rstrip("+-") not in IN_SERVICE}
 
 
+def resume(names):
+    """Put nodes back into service that we took out of it ourselves."""
+    command = ["scontrol", "update", "nodename=" + ",".join(names), "state=resume"]
+    subprocess.run(command, capture_output=True, timeout=15, check=False)
+
+
 def main():
     request = json.loads(sys.argv[1])
     wanted, timeout = request["nodes"], request["timeout"]
+    ours = [
+        name for name, (state, reason) in look(15.0)[0].items() if "drain" in state and reason == request["resumed"]
+    ]
+    if set(ours) & set(wanted):
+        resume(sorted(set(ours) & set(wanted)))
     began = time.monotonic()
     while True:
         left = began + timeout - time.monotonic()
