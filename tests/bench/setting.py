@@ -48,24 +48,39 @@ class Setting:
         """The lab's hypervisors for a declaration, each with a capacity of its own."""
         return [{"name": hv.name, "address": hv.address, "capacity": capacity} for hv in self.lab.hypervisors]
 
-    def session(self, index: int = 0) -> Session:
+    def session(self, name: str) -> Session:
         """A session to one of the lab's hypervisors; the caller closes it."""
         resource = parse_declaration(self.lab.declaration("bench-session"))
-        return connect(resource.pool[index], resource.known_hosts)
+        return connect(next(hv for hv in resource.pool if hv.name == name), resource.known_hosts)
 
     @contextlib.contextmanager
     def cached_image(self, name: str, body: bytes) -> t.Iterator[None]:
         """An image in every hypervisor's cache until the block ends."""
-        path = f"{STATE}/{name}.image"
+        with contextlib.ExitStack() as stack:
+            for hv in self.hypervisors:
+                make = functools.partial(_write, hv, body)
+                stack.enter_context(self.made_image(hv, name, make))
+            yield
+
+    @contextlib.contextmanager
+    def made_image(self, hv: Hypervisor, name: str, make: t.Callable[[str], t.Any]) -> t.Iterator[None]:
+        """An image in one hypervisor's cache until the block ends.
+
+        Args:
+            make: makes the image's file at a path there; whatever it leaves beside is removed.
+        """
+        folder = f"{STATE}/{name}.image"
+        path = f"{folder}/image"
+        forget_image(hv, name, folder)  # of a benchmark that was killed
         try:
-            for index, hv in enumerate(self.hypervisors):
-                hv.run("cp", "/dev/stdin", path, stdin=body)
-                with contextlib.closing(self.session(index)) as session:
-                    session.call("image_import", IMPORT_TIMEOUT, {"name": name, "path": path})
+            hv.run("mkdir", folder)
+            make(path)
+            with contextlib.closing(self.session(hv.name)) as session:
+                session.call("image_import", IMPORT_TIMEOUT, {"name": name, "path": path})
+            hv.run("rm", "-rf", folder)
             yield
         finally:
-            for hv in self.lab.hypervisors:
-                forget_image(hv, name, path)
+            forget_image(hv, name, folder)
 
     def remove_resource(self, name: str) -> None:
         """Nothing of a resource stays on the lab, not even its tombstone."""
@@ -116,6 +131,10 @@ class Setting:
     def start(self, declared: Path) -> dict[str, t.Any]:
         """One task that starts a resource."""
         return self.controller.task(MODULE, declaration=str(declared))
+
+
+def _write(hv: Hypervisor, body: bytes, path: str) -> None:
+    hv.run("cp", "/dev/stdin", path, stdin=body)
 
 
 def forget_image(hv: Hypervisor, name: str, *paths: str) -> None:
