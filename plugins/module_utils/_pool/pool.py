@@ -80,8 +80,12 @@ class Pool:
         self.sessions.clear()
 
     def reconnect(self, name: str) -> Session:
-        """A second session to one hypervisor, for work beside the first; the caller closes it."""
-        return self._connect(next(hv for hv in self.hypervisors if hv.name == name))
+        """A second session to one hypervisor, for work beside the first; the caller closes it.
+
+        It shares the first one's connection where it can: a handshake costs as much as all that a converged run asks.
+        """
+        beside = self.sessions[name].beside()
+        return beside or self._connect(next(hv for hv in self.hypervisors if hv.name == name))
 
     def each(
         self, work: t.Callable[[Session], _R], names: t.Sequence[str] | None = None
