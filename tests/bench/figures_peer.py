@@ -20,7 +20,7 @@ from .figures import Figure
 from .setting import MODULE, Setting
 from .tiny import tiny_root
 
-ROUNDS = 5
+ROUNDS = 3
 MEMBERS = 100
 NAME = "bench-peer"
 CALLBACKS = Path(__file__).parent / "callbacks"

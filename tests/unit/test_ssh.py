@@ -46,14 +46,17 @@ class FakeChannel:
 class FakeClient:
     """As much of paramiko's client, and of its transport, as sessions use."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: int = 10) -> None:
         self.channels: list[FakeChannel] = []
+        self.allowed = allowed
         self.closed = self.silent = False
 
     def get_transport(self) -> FakeClient | None:
         return None if self.closed else self
 
     def open_session(self, timeout: float) -> FakeChannel:
+        if len(self.channels) == self.allowed:
+            raise OSError("Administratively prohibited")
         self.channels.append(FakeChannel(self))
         return self.channels[-1]
 
@@ -101,12 +104,15 @@ def test_a_connection_that_ended_carries_no_further_channel(client: FakeClient, 
         first.beside()
 
 
-def test_a_pool_connects_once_for_two_sessions(client: FakeClient) -> None:
+@pytest.mark.parametrize(("allowed", "connections"), [(2, 1), (1, 2)])
+def test_a_pool_connects_once_for_two_sessions_where_the_server_allows_it(allowed: int, connections: int) -> None:
+    client = FakeClient(allowed)
     connected: list[str] = []
 
     def connect(hv: Hypervisor) -> Session:
         connected.append(hv.name)
-        return Session(hv.name, SshTransport(hv.name, t.cast(t.Any, client), TIMEOUT))
+        found = client if len(connected) == 1 else FakeClient()
+        return Session(hv.name, SshTransport(hv.name, t.cast(t.Any, found), TIMEOUT))
 
     with Pool([Hypervisor("hv1", "10.0.0.1")], connect) as pool:
         beside = pool.reconnect("hv1")
@@ -114,5 +120,5 @@ def test_a_pool_connects_once_for_two_sessions(client: FakeClient) -> None:
         assert beside is not pool.sessions["hv1"]
         beside.close()
         assert not client.closed
-    assert connected == ["hv1"]
+    assert connected == ["hv1"] * connections
     assert client.closed

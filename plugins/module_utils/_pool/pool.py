@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import typing as t
 
 from .._model.declaration import Hypervisor
@@ -84,7 +85,9 @@ class Pool:
 
         It shares the first one's connection where it can: a handshake costs as much as all that a converged run asks.
         """
-        beside = self.sessions[name].beside()
+        beside = None
+        with contextlib.suppress(HypervisorError):  # a server that allows one channel only, or it broke: so anew
+            beside = self.sessions[name].beside()
         return beside or self._connect(next(hv for hv in self.hypervisors if hv.name == name))
 
     def each(
