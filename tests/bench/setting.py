@@ -4,17 +4,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import connect
 from harness.controller import Controller, Run
-from harness.lab import CHECKOUT, LAB_NAME, Lab, open_lab
+from harness.lab import CHECKOUT, LAB_NAME, STATE, Hypervisor, Lab, open_lab
 
 LAB_TOOL = CHECKOUT / "tests" / "lab" / "ensemble_lab"
 HYPERVISORS = "3"
+IMPORT_TIMEOUT = 900.0
 MODULE = "ensemble.stacks.distributed_resource"
 
 
@@ -30,6 +36,64 @@ class Setting:
         command = [sys.executable, str(LAB_TOOL), "up", "--name", LAB_NAME, "--hypervisors", HYPERVISORS]
         subprocess.run(command, stdout=sys.stderr, check=True)
         return open_lab()
+
+    @functools.cached_property
+    def hypervisors(self) -> tuple[Hypervisor, ...]:
+        """The lab's machines, made hypervisors without any image."""
+        variables = {**self.lab.pool_variables(), "hypervisor_images": []}
+        self._play("pool", self.controller.write(self.lab.declaration("bench-pool"), **variables))
+        return self.lab.hypervisors
+
+    def pool(self, **capacity: int) -> list[dict[str, t.Any]]:
+        """The lab's hypervisors for a declaration, each with a capacity of its own."""
+        return [{"name": hv.name, "address": hv.address, "capacity": capacity} for hv in self.lab.hypervisors]
+
+    def session(self, name: str) -> Session:
+        """A session to one of the lab's hypervisors; the caller closes it."""
+        resource = parse_declaration(self.lab.declaration("bench-session"))
+        return connect(next(hv for hv in resource.pool if hv.name == name), resource.known_hosts)
+
+    @contextlib.contextmanager
+    def cached_image(self, name: str, body: bytes) -> t.Iterator[None]:
+        """An image in every hypervisor's cache until the block ends."""
+        with contextlib.ExitStack() as stack:
+            for hv in self.hypervisors:
+                make = functools.partial(_write, hv, body)
+                stack.enter_context(self.made_image(hv, name, make))
+            yield
+
+    @contextlib.contextmanager
+    def made_image(self, hv: Hypervisor, name: str, make: t.Callable[[str], t.Any]) -> t.Iterator[None]:
+        """An image in one hypervisor's cache until the block ends.
+
+        Args:
+            make: makes the image's file at a path there; whatever it leaves beside is removed.
+        """
+        folder = f"{STATE}/{name}.image"
+        path = f"{folder}/image"
+        forget_image(hv, name, folder)  # of a benchmark that was killed
+        try:
+            hv.run("mkdir", folder)
+            make(path)
+            with contextlib.closing(self.session(hv.name)) as session:
+                session.call("image_import", IMPORT_TIMEOUT, {"name": name, "path": path})
+            hv.run("rm", "-rf", folder)
+            yield
+        finally:
+            forget_image(hv, name, folder)
+
+    def remove_resource(self, name: str) -> None:
+        """Nothing of a resource stays on the lab, not even its tombstone."""
+        pool = [{"name": hv.name, "address": hv.address, "ssh": self._access} for hv in self.hypervisors]
+        known_hosts = str(self.lab.folder / "known_hosts")
+        target = {"name": name, "pool": pool, "known_hosts": known_hosts}
+        self.controller.task(MODULE, **target, state="absent", stop_timeout=5)
+        for hv in self.hypervisors:
+            hv.run("rm", "-rf", f"{STATE}/{name}")
+
+    @property
+    def _access(self) -> dict[str, str]:
+        return {"private_key": str(self.lab.folder / "id_ed25519")}
 
     @functools.cached_property
     def inventory(self) -> Path:
@@ -67,6 +131,18 @@ class Setting:
     def start(self, declared: Path) -> dict[str, t.Any]:
         """One task that starts a resource."""
         return self.controller.task(MODULE, declaration=str(declared))
+
+
+def _write(hv: Hypervisor, body: bytes, path: str) -> None:
+    hv.run("cp", "/dev/stdin", path, stdin=body)
+
+
+def forget_image(hv: Hypervisor, name: str, *paths: str) -> None:
+    """Remove an image from a hypervisor's cache, and files that it was made from."""
+    names = f"{STATE}/images/names/{name}.json"
+    stored = json.loads(hv.run("cat", names, check=False) or '{"value": {}}')["value"]
+    folders = [f"{STATE}/images/{entry['sha256']}" for entry in stored.values()]
+    hv.run("rm", "-rf", names, *folders, *paths)
 
 
 def declaration(name: str, members: int, hypervisors: int) -> dict[str, t.Any]:

@@ -138,3 +138,14 @@ def test_without_libvirt_it_says_what_to_do(program: pathlib.Path) -> None:
     [result] = json.loads(done.stdout)["results"]
     assert result["error"]["code"] == "libvirt"
     assert "python3-libvirt" in result["error"]["msg"]
+
+
+@pytest.mark.parametrize(("verb", "loaded"), [("hello", False), ("observe", True)])
+def test_only_what_concerns_machines_loads_their_drivers(program: pathlib.Path, verb: str, loaded: bool) -> None:
+    request = {"protocol": PROTOCOL, "resource": "demo", "verbs": [{"verb": verb}]}
+    command = [sys.executable, "-I", "-S", "-X", "importtime", str(program)]
+    done = subprocess.run(
+        command, input=json.dumps(request).encode() + b"\n", capture_output=True, check=True, cwd="/", timeout=60
+    )
+    for module in ("_host.drivers.libvirt_common", "_host.drivers.lxc"):
+        assert (module in done.stderr.decode()) is loaded

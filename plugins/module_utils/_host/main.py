@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
@@ -11,11 +12,10 @@ import typing as t
 
 from .._model.errors import EnsembleError
 from .._model.protocol import COMMAND, PROTOCOL, VERSION
-from .drivers.lxc import LxcDriver
-from .drivers.qemu import QemuDriver
+from .drivers.base import Driver
 from .files import STATE_DIR
 from .serve import serve
-from .settings import read_settings
+from .settings import Settings, read_settings
 from .verbs import Host
 
 USAGE = f"usage: {COMMAND} [--version]   (without an argument: one JSON request per line on standard input)"
@@ -36,6 +36,31 @@ def main(argv: t.Sequence[str]) -> int:
     except EnsembleError as error:
         sys.stderr.write(error.msg + "\n")
         return 1
-    drivers = {driver.name: driver(STATE_DIR, settings) for driver in (LxcDriver, QemuDriver)}
-    serve(Host(drivers), sys.stdin.buffer, sys.stdout.buffer)
+    serve(Host(LibvirtDrivers(settings)), sys.stdin.buffer, sys.stdout.buffer)
     return 0
+
+
+class LibvirtDrivers(t.Mapping[str, Driver]):
+    """The drivers by name, loaded when the first verb asks for one.
+
+    libvirt's bindings take longer to load than all else, and a session that only votes never needs them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @functools.cached_property
+    def _loaded(self) -> dict[str, Driver]:
+        from .drivers.lxc import LxcDriver
+        from .drivers.qemu import QemuDriver
+
+        return {driver.name: driver(STATE_DIR, self._settings) for driver in (LxcDriver, QemuDriver)}
+
+    def __getitem__(self, name: str) -> Driver:
+        return self._loaded[name]
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import time
 import typing as t
@@ -136,6 +135,8 @@ def _run(host: Host, batch: Batch, verbs: list[dict[str, t.Any]]) -> list[dict[s
                 failed = not results[index]["ok"]
 
     if chains:
+        import concurrent.futures  # it takes long to load, and looking or voting does not need it
+
         with concurrent.futures.ThreadPoolExecutor(min(WIDTH, len(chains))) as pool:
             list(pool.map(work, chains.values()))
     return results

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import typing as t
 
 from .._model.declaration import Hypervisor
@@ -102,8 +103,14 @@ class Pool:
         self.sessions.clear()
 
     def reconnect(self, name: str) -> Session:
-        """A second session to one hypervisor, for work beside the first; the caller closes it."""
-        return self._connect(next(hv for hv in self.hypervisors if hv.name == name))
+        """A second session to one hypervisor, for work beside the first; the caller closes it.
+
+        It shares the first one's connection where it can: a handshake costs as much as all that a converged run asks.
+        """
+        beside = None
+        with contextlib.suppress(HypervisorError):  # a server that allows one channel only, or it broke: so anew
+            beside = self.sessions[name].beside()
+        return beside or self._connect(next(hv for hv in self.hypervisors if hv.name == name))
 
     def each(
         self, work: t.Callable[[Session], _R], names: t.Sequence[str] | None = None

@@ -28,6 +28,14 @@ class Transport(abc.ABC):
     def close(self) -> None:
         """End the session; may be repeated."""
 
+    def beside(self) -> Transport | None:
+        """A second host program over the connection that is open already; None where that is no cheaper than anew.
+
+        Raises:
+            HypervisorError: the connection broke.
+        """
+        return None
+
 
 class Session:
     """Requests to one hypervisor; one at a time, safe to share between threads."""
@@ -40,6 +48,15 @@ class Session:
 
     def close(self) -> None:
         self.transport.close()
+
+    def beside(self) -> Session | None:
+        """A second session over the same connection, closed before this one; None where there is nothing to share.
+
+        Raises:
+            HypervisorError: the connection broke.
+        """
+        transport = self.transport.beside()
+        return None if transport is None else Session(self.hypervisor, transport)
 
     def batch(
         self, verbs: t.Sequence[t.Mapping[str, t.Any]], timeout: float, **common: t.Any

@@ -17,13 +17,30 @@ _CHUNK = 65536
 
 
 class SshTransport(Transport):
-    """The host program at the other end of an SSH channel."""
+    """The host program at the other end of an SSH channel.
 
-    def __init__(self, name: str, client: t.Any, channel: t.Any) -> None:
+    Args:
+        timeout: seconds for opening the channel.
+        owns: closing the transport closes the client too, and with it every other channel.
+
+    Raises:
+        HypervisorError: the connection broke, or the server allows no further channel.
+    """
+
+    def __init__(self, name: str, client: t.Any, timeout: float, owns: bool = True) -> None:
         self._name = name
         self._client = client
-        self._channel = channel
+        self._timeout = timeout
+        self._owns = owns
         self._buffer = b""
+        try:
+            self._channel = client.get_transport().open_session(timeout=timeout)
+            self._channel.exec_command(COMMAND)
+        except (OSError, EOFError, AttributeError, paramiko.SSHException) as error:  # a closed client has no transport
+            raise HypervisorError(f"{name}: no channel could be opened: {error}") from error
+
+    def beside(self) -> SshTransport:
+        return SshTransport(self._name, self._client, self._timeout, owns=False)
 
     def exchange(self, line: bytes, timeout: float) -> bytes:
         deadline = time.monotonic() + timeout
@@ -39,7 +56,7 @@ class SshTransport(Transport):
                 if len(self._buffer) > 2 * MAX_LINE:
                     raise HypervisorError(f"{self._name}: its answer has no end", code="bad_answer")
         except TimeoutError as error:
-            self.close()
+            self._channel.close()  # the client stays: a channel beside this one gives the lease back
             raise HypervisorError(
                 f"{self._name} did not answer within {timeout:g} s", code="hypervisor_timeout"
             ) from error
@@ -61,7 +78,10 @@ class SshTransport(Transport):
         return "no_host_program" if missing else "hypervisor_unreachable"
 
     def close(self) -> None:
-        self._client.close()
+        if self._owns:
+            self._client.close()
+        else:
+            self._channel.close()
 
 
 def connect(hv: Hypervisor, known_hosts: str | None) -> Session:
@@ -80,12 +100,10 @@ def connect(hv: Hypervisor, known_hosts: str | None) -> Session:
         key_filename=hv.access.private_key,
     )
     try:
-        channel = client.get_transport().open_session(timeout=hv.access.timeout)
-        channel.exec_command(COMMAND)
-    except (OSError, EOFError, paramiko.SSHException) as error:
+        return Session(hv.name, SshTransport(hv.name, client, hv.access.timeout))
+    except HypervisorError:
         client.close()
-        raise HypervisorError(f"{hv.name} ({hv.address}): {error}") from error
-    return Session(hv.name, SshTransport(hv.name, client, channel))
+        raise
 
 
 def open_client(

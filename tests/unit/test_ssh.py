@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""Channels of one SSH connection: what they share, and what ends with which."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import SshTransport
+
+TIMEOUT = 1.0
+
+
+class FakeChannel:
+    """Answers each line with the same one, or with silence."""
+
+    def __init__(self, client: FakeClient) -> None:
+        self.client = client
+        self.command = ""
+        self.closed = False
+
+    def exec_command(self, command: str) -> None:
+        self.command = command
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def sendall(self, line: bytes) -> None:
+        if self.closed or self.client.closed:
+            raise OSError("Socket is closed")
+
+    def recv(self, size: int) -> bytes:
+        if self.client.silent:
+            raise TimeoutError
+        return b"answer\n"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeClient:
+    """As much of paramiko's client, and of its transport, as sessions use."""
+
+    def __init__(self, allowed: int = 10) -> None:
+        self.channels: list[FakeChannel] = []
+        self.allowed = allowed
+        self.closed = self.silent = False
+
+    def get_transport(self) -> FakeClient | None:
+        return None if self.closed else self
+
+    def open_session(self, timeout: float) -> FakeChannel:
+        if len(self.channels) == self.allowed:
+            raise OSError("Administratively prohibited")
+        self.channels.append(FakeChannel(self))
+        return self.channels[-1]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+@pytest.fixture
+def first(client: FakeClient) -> SshTransport:
+    return SshTransport("hv1", client, TIMEOUT)
+
+
+def test_a_second_program_runs_over_the_same_connection(client: FakeClient, first: SshTransport) -> None:
+    beside = first.beside()
+    assert [channel.command for channel in client.channels] == ["ensemble-host", "ensemble-host"]
+    assert (first.exchange(b"x\n", TIMEOUT), beside.exchange(b"y\n", TIMEOUT)) == (b"answer", b"answer")
+    beside.close()
+    assert [channel.closed for channel in client.channels] == [False, True]
+    assert not client.closed
+    assert first.exchange(b"x\n", TIMEOUT) == b"answer"
+    first.close()
+    assert client.closed
+
+
+def test_a_question_without_an_answer_leaves_the_other_channel_open(client: FakeClient, first: SshTransport) -> None:
+    beside = first.beside()
+    client.silent = True
+    with pytest.raises(HypervisorError) as caught:
+        first.exchange(b"x\n", TIMEOUT)
+    assert caught.value.code == "hypervisor_timeout"
+    client.silent = False
+    with pytest.raises(HypervisorError):  # a late answer must not be taken for that of another question
+        first.exchange(b"x\n", TIMEOUT)
+    assert beside.exchange(b"y\n", TIMEOUT) == b"answer"
+
+
+def test_a_connection_that_ended_carries_no_further_channel(client: FakeClient, first: SshTransport) -> None:
+    first.close()
+    with pytest.raises(HypervisorError, match="hv1: no channel could be opened"):
+        first.beside()
+
+
+@pytest.mark.parametrize(("allowed", "connections"), [(2, 1), (1, 2)])
+def test_a_pool_connects_once_for_two_sessions_where_the_server_allows_it(allowed: int, connections: int) -> None:
+    client = FakeClient(allowed)
+    connected: list[str] = []
+
+    def connect(hv: Hypervisor) -> Session:
+        connected.append(hv.name)
+        found = client if len(connected) == 1 else FakeClient()
+        return Session(hv.name, SshTransport(hv.name, t.cast(t.Any, found), TIMEOUT))
+
+    with Pool([Hypervisor("hv1", "10.0.0.1")], connect) as pool:
+        beside = pool.reconnect("hv1")
+        assert beside.hypervisor == "hv1"
+        assert beside is not pool.sessions["hv1"]
+        beside.close()
+        assert not client.closed
+    assert connected == ["hv1"] * connections
+    assert client.closed
