@@ -32,6 +32,7 @@ class Ownership:
     spec: MemberSpec
     image_digest: str
     stateful: bool
+    autostart: bool = False
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -44,6 +45,7 @@ class Ownership:
             "digest": self.spec.digest,
             "image_digest": self.image_digest,
             "stateful": self.stateful,
+            "autostart": self.autostart,
         }
 
 
