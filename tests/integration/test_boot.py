@@ -55,8 +55,9 @@ class Reborn:
         )
 
     def wait_until_said(self, words: str) -> None:
-        """Until the boot unit says something, which it does once."""
-        self.wait_until(f"journalctl -u ensemble-boot -o cat | grep -qF {shlex.quote(words)}")
+        """Until the boot unit says something in its run after the last boot."""
+        run = "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID ensemble-boot)"
+        self.wait_until(f"journalctl -o cat {run} | grep -qF {shlex.quote(words)}")
 
     def wait_until_back(self) -> None:
         self.wait_until(f"virsh -c lxc:///system domstate {NAME}-{self.member} | grep -qx running")
@@ -119,3 +120,34 @@ def test_what_was_stopped_stays_so(reborn: Reborn, controller: Controller) -> No
     engine("restart", reborn.hypervisor.container)
     reborn.wait_until_said(f"{NAME}/{reborn.member}: not started: the resource shall be stopped")
     assert not reborn.runs
+
+
+AUTHORIZED = "/root/.ssh/authorized_keys"
+KNOWN = "/etc/ensemble/known_hosts"
+
+
+def test_keys_of_others_stay_until_they_are_forgotten(lab: Lab, controller: Controller) -> None:
+    """Lines of people and of other inventories stay; former keys of this pool's machines go."""
+    asked, other = lab.hypervisors[1], lab.hypervisors[0]
+    before = {path: asked.run("cat", path) for path in (AUTHORIZED, KNOWN)}
+    theirs = {
+        AUTHORIZED: ["# a person's", "ssh-ed25519 AAAAfar ensemble-boot:far", "ssh-ed25519 AAAAme gone"],
+        KNOWN: ["10.9.9.9 ssh-ed25519 AAAAfar ensemble-boot:far"],
+    }
+    former = {
+        AUTHORIZED: ["ssh-ed25519 AAAAgone ensemble-boot:gone", f"ssh-ed25519 AAAAold ensemble-boot:{other.name}"],
+        KNOWN: [f"{other.address} ssh-ed25519 AAAAold ensemble-boot:{other.name}"],
+    }
+    inventory = controller.write(lab.declaration("pool-setup"), **lab.pool_variables())
+    forget = json.dumps({"hypervisor_boot_forget": ["gone", other.name]})
+    try:
+        for path, text in before.items():
+            lines = [*theirs[path], *former[path], *text.splitlines()]
+            asked.run("sh", "-c", f"cat > {path}", stdin="\n".join(lines).encode())
+        run = controller.play("pool", inventory, "--tags", "preflight,boot", "-e", forget)
+        assert run.code == 0, run.output
+        for path, text in before.items():
+            assert asked.run("cat", path).splitlines() == [*theirs[path], *text.splitlines()]
+    finally:
+        for path, text in before.items():
+            asked.run("sh", "-c", f"cat > {path}", stdin=text.encode())

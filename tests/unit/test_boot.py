@@ -80,7 +80,6 @@ def test_the_newest_record_of_a_majority_counts(
         (found("compute-0"), Record(version=4, desired="absent"), "the resource shall be absent"),
         (found("compute-0"), Record(), "the resource shall be absent"),
     ],
-    ids=str,
 )
 def test_why_a_member_is_started_or_not(domain: Found, record: Record, why: str) -> None:
     [decision] = decide("hv2", [domain], record)
@@ -152,7 +151,11 @@ class Machine:
 
     def boot(self, deadline: float = 60.0, pause: t.Callable[[float], None] | None = None) -> bool:
         drivers = {"lxc": self.driver}
-        return Boot(drivers, str(self.state), self.lines.append, self.ask, pause or self.pauses.append).run(deadline)
+        return Boot(drivers, str(self.state), self.lines.append, self.ask, pause or self.pause).run(deadline)
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        assert len(self.pauses) < 9, self.lines
 
     @property
     def started(self) -> list[str]:
@@ -238,7 +241,7 @@ def test_a_member_that_somebody_started_meanwhile_is_left_alone(machine: Machine
         machine.driver._turn(resource, "head-0", "running")
         return STARTED.as_dict()
 
-    assert Boot({"lxc": machine.driver}, str(machine.state), machine.lines.append, ask).run(60.0)
+    assert Boot({"lxc": machine.driver}, str(machine.state), machine.lines.append, ask, machine.pause).run(60.0)
     assert machine.started == ["compute-0"]
 
 
@@ -284,7 +287,7 @@ def test_one_resource_does_not_wait_for_the_voters_of_another(machine: Machine) 
     machine.answers.update(hv1=[STARTED.as_dict()], hv3=[DOWN])
     assert not machine.boot(deadline=0.0)
     assert machine.started == ["head-0", "compute-0"]
-    assert machine.lines[-1].startswith("lonely: undecided") or machine.lines[0].startswith("lonely: undecided")
+    assert [line for line in machine.lines if line.startswith("lonely: undecided")]
 
 
 def test_a_driver_that_has_no_members_here_need_not_answer(machine: Machine) -> None:
@@ -300,7 +303,7 @@ def test_a_driver_that_has_no_members_here_need_not_answer(machine: Machine) -> 
 
     machine.answers["hv1"] = [STARTED.as_dict()]
     drivers = {"lxc": machine.driver, "qemu": Away(str(machine.state.parent / "away"))}
-    assert Boot(drivers, str(machine.state), machine.lines.append, machine.ask).run(60.0)
+    assert Boot(drivers, str(machine.state), machine.lines.append, machine.ask, machine.pause).run(60.0)
     Away.holds.append({"member": "vm-0", "driver": "qemu", "prepared": True, "image": "node"})
     assert not Boot(drivers, str(machine.state), machine.lines.append, machine.ask).run(0.0)
     assert machine.lines[-1] == "demo: undecided, no more attempts: no qemu here"

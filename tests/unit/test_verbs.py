@@ -70,7 +70,7 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("voters_write", {"voters": {"hv1": VOTER}}, "voters"),
     ("voters_write", {"voters": ["hv1"]}, "voters[0]"),
     ("voters_write", {"voters": [VOTER, VOTER]}, "voters[1].name"),
-    ("voters_write", {"voters": [{**VOTER, "address": "-oProxyCommand=x"}]}, "voters[0].address"),
+    ("voters_write", {"voters": [{**VOTER, "address": "-oProxyCommand"}]}, "voters[0].address"),
     ("voters_write", {"voters": [{**VOTER, "address": "a b"}]}, "voters[0].address"),
     ("voters_write", {"voters": [{**VOTER, "port": 0}]}, "voters[0].port"),
     ("voters_write", {"voters": [{**VOTER, "user": "-l"}]}, "voters[0].user"),
