@@ -141,7 +141,7 @@ def test_paused_crashed_and_half_removed_members_run_again(lab: Lab, controller:
 
 
 def test_a_leftover_overlay_is_made_anew(lab: Lab, controller: Controller, removed: Removed) -> None:
-    """Half a disk of a run that died while it was mounted and seeded, on the hypervisor that is not the first choice."""
+    """Half a disk of a run that died while it was mounted and seeded, on a hypervisor that is not the first choice."""
     hypervisor, inventory = lab.hypervisors[1], removed(controller.write(lab.declaration("leftover", roles=ONE)))
     home = f"{STATE}/leftover/members/head-0"
     hypervisor.run("mkdir", "-p", *(f"{home}/{name}" for name in ("upper", "work", "root")))

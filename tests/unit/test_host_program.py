@@ -111,7 +111,9 @@ def test_its_version(program: pathlib.Path) -> None:
     assert json.loads(done.stdout) == {"version": VERSION, "protocol": PROTOCOL}
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["serve"], ["--version", "x"], [""]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["serve"], ["--version", "x"], ["--read-only", "--boot"], ["--boot", "1"], [""]]
+)
 def test_a_wrong_call(program: pathlib.Path, argv: list[str]) -> None:
     done = run(program, *argv)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -129,6 +131,16 @@ def test_it_answers_through_every_insult(program: pathlib.Path) -> None:
         assert "error" in insult
         assert greeting["results"][0]["value"]["version"] == VERSION
     assert done.stderr == b""
+
+
+def test_a_boot_key_reads_records_only(program: pathlib.Path) -> None:
+    hello = {"protocol": PROTOCOL, "id": 1, "verbs": [{"verb": "hello"}]}
+    more = {**hello, "resource": "demo", "verbs": [{"verb": "record_read"}, {"verb": "secrets_read"}]}
+    lines = b"".join(json.dumps(request).encode() + b"\n" for request in (hello, more, hello))
+    first, refused, last = (json.loads(line) for line in run(program, "--read-only", given=lines).stdout.splitlines())
+    assert first == {**last, "results": first["results"]}
+    assert first["results"][0]["value"]["version"] == VERSION
+    assert refused["error"]["code"] == "read_only"
 
 
 def test_without_libvirt_it_says_what_to_do(program: pathlib.Path) -> None:

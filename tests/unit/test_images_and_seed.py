@@ -188,7 +188,7 @@ def test_the_definition_of_a_container() -> None:
     assert domain.findtext("resource/partition") == "/ensemble"
     assert domain.find("devices/interface/mac").get("address") == member_mac("demo", "head-0")  # type: ignore[union-attr]
     assert domain.find("devices/interface/source").get("bridge") == "br0"  # type: ignore[union-attr]
-    assert "<autostart" not in ET.tostring(domain, encoding="unicode")
+    assert "autostart" not in [element.tag for element in domain.iter()]
 
 
 def test_the_definition_without_a_partition() -> None:

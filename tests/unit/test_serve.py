@@ -15,6 +15,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._host.verbs import
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MAX_LINE, PROTOCOL, VERSION
 from hypothesis import given
 from hypothesis import strategies as st
+from test_verbs import GOOD
 from world import driver_of, host_at
 
 HELLO = {"protocol": PROTOCOL, "id": "alive", "verbs": [{"verb": "hello"}]}
@@ -80,6 +81,24 @@ def test_hello(host: Host) -> None:
 )
 def test_what_is_no_request(host: Host, line: bytes) -> None:
     assert code(host, line) == "invalid_request"
+
+
+READ_ONLY = {"hello", "record_read"}
+
+
+@pytest.mark.parametrize("verb", sorted(GOOD))
+def test_read_only_every_other_verb_is_refused_before_its_token_is_kept(tmp_path: pathlib.Path, verb: str) -> None:
+    host = host_at(tmp_path, "hv1")
+    host.read_only = True
+    request = {**WRITE, "token": [9, 9], "verbs": [{"verb": "hello"}, {"verb": verb, **GOOD[verb]}]}
+    answer = talk(host, request)[0]
+    if verb in READ_ONLY:
+        assert [result["ok"] for result in answer["results"]] == [True, True]
+    else:
+        assert answer["error"]["code"] == "read_only"
+        assert verb in answer["error"]["msg"]
+    assert not (tmp_path / "hv1" / "demo").exists()
+    assert driver_of(host).calls == []
 
 
 @pytest.mark.parametrize("depth", [200, 500, 800, 900, 950, 980, 990])

@@ -11,6 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.serve import handle
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.verbs import Host
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import digest_of
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MEMBER_VERBS, MUTATING, PROTOCOL
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.keys import generate_key_pair
 from declared import merged, parsed
@@ -20,6 +21,7 @@ from world import IMAGE, WatchedDriver, driver_of, host_at
 
 PAIR = generate_key_pair()
 SPEC = parsed().members[0].spec.as_dict()
+VOTER = {"name": "hv1", "address": "10.0.0.1", "port": 22, "user": "root"}
 SEED = {"host_key": PAIR.private, "host_key_public": PAIR.public, "authorized_keys": [PAIR.public]}
 #: every verb with fields that are right
 GOOD: dict[str, dict[str, t.Any]] = {
@@ -33,9 +35,10 @@ GOOD: dict[str, dict[str, t.Any]] = {
     "record_write": {"record": {"version": 1}},
     "secrets_read": {},
     "secrets_add": {"secrets": {"munge.key": "c2VjcmV0", "host_key/head-0": "x"}},
+    "voters_write": {"self": "hv2", "voters": [VOTER]},
     "forget": {},
     "prepare": {"member": "head-0", "spec": SPEC, "seed": SEED},
-    "define": {"member": "head-0", "spec": SPEC, "roles": ["head"], "stateful": True},
+    "define": {"member": "head-0", "spec": SPEC, "roles": ["head"], "stateful": True, "autostart": True},
     "start": {"member": "head-0", "driver": "lxc"},
     "stop": {"member": "head-0", "driver": "lxc", "timeout": 5},
     "undefine": {"member": "head-0", "driver": "lxc"},
@@ -61,6 +64,17 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("secrets_add", {"secrets": [1]}, "secrets"),
     ("secrets_add", {"secrets": {"../../etc/passwd": "x"}}, "secrets.../../etc/passwd"),
     ("secrets_add", {"secrets": {"a": 7}}, "secrets.a"),
+    ("voters_write", {"self": "a b"}, "self"),
+    ("voters_write", {"self": None}, "self"),
+    ("voters_write", {"voters": []}, "voters"),
+    ("voters_write", {"voters": {"hv1": VOTER}}, "voters"),
+    ("voters_write", {"voters": ["hv1"]}, "voters[0]"),
+    ("voters_write", {"voters": [VOTER, VOTER]}, "voters[1].name"),
+    ("voters_write", {"voters": [{**VOTER, "address": "-oProxyCommand"}]}, "voters[0].address"),
+    ("voters_write", {"voters": [{**VOTER, "address": "a b"}]}, "voters[0].address"),
+    ("voters_write", {"voters": [{**VOTER, "port": 0}]}, "voters[0].port"),
+    ("voters_write", {"voters": [{**VOTER, "user": "-l"}]}, "voters[0].user"),
+    ("voters_write", {"voters": [{**VOTER, "key": "x"}]}, "voters[0].key"),
     ("prepare", {"seed": None}, "seed"),
     ("prepare", {"seed": {"host_key": "no key"}}, "seed.host_key"),
     ("prepare", {"seed": {"host_key_public": "no key"}}, "seed.host_key_public"),
@@ -83,6 +97,7 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("define", {"roles": ["He ad"]}, "roles[0]"),
     ("define", {"roles": "head"}, "roles"),
     ("define", {"stateful": "yes"}, "stateful"),
+    ("define", {"autostart": 1}, "autostart"),
     ("start", {"member": "../head-0"}, "member"),
     ("start", {"member": None}, "member"),
     ("start", {"member": ["head-0"]}, "member"),
@@ -168,6 +183,7 @@ def test_the_life_of_a_member(host: Host, driver: WatchedDriver) -> None:
     record = domain["record"]
     assert (record["resource"], record["member"], record["roles"]) == ("demo", "head-0", ["head"])
     assert (record["generation"], record["token"], record["stateful"]) == (1, [1, 1], True)
+    assert record["autostart"] is True
     assert (record["image_digest"], record["spec"]) == (IMAGE, SPEC)
     assert record["digest"] == parsed().members[0].spec.digest
     assert driver.seeds["head-0"].authorized_keys == (PAIR.public,)
@@ -197,6 +213,23 @@ def test_the_record_and_the_secrets(host: Host) -> None:
     assert added == GOOD["secrets_add"]["secrets"] == value(host, "secrets_read")["secrets"]
     value(host, "forget")
     assert value(host, "secrets_read")["secrets"] == {}
+
+
+def test_the_voters_are_known_by_their_digest_until_they_are_forgotten(host: Host) -> None:
+    assert value(host, "observe")["voters"] == ""
+    value(host, "voters_write")
+    assert value(host, "observe")["voters"] == digest_of(GOOD["voters_write"])
+    value(host, "forget")
+    assert value(host, "observe")["voters"] == ""
+
+
+def test_voters_that_are_corrupt_are_written_anew(host: Host) -> None:
+    value(host, "voters_write")
+    path = pathlib.Path(host.state) / "demo" / "voters.json"
+    path.write_text("garbage")
+    assert value(host, "observe")["voters"] == ""
+    value(host, "voters_write")
+    assert value(host, "observe")["voters"] == digest_of(GOOD["voters_write"])
 
 
 def test_an_import_of_nothing(host: Host) -> None:

@@ -63,4 +63,5 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
         reserved_vcpus=vcpus,
         drivers=data["drivers"],
         accelerators=data["accelerators"],
+        voters=data.get("voters", ""),
     )

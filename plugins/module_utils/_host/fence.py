@@ -19,6 +19,17 @@ Token = t.Tuple[int, int]
 
 
 @contextlib.contextmanager
+def alone(root: str, resource: str, timeout: float) -> t.Iterator[None]:
+    """Hold the resource on this hypervisor without a token: no batch overlaps, and none is refused for it later.
+
+    Raises:
+        BusyError: another batch did not end in time.
+    """
+    with locked(os.path.join(resource_dir(root, resource), "fence.lock"), timeout):
+        yield
+
+
+@contextlib.contextmanager
 def fenced(root: str, resource: str, token: Token, generation: int, timeout: float) -> t.Iterator[None]:
     """Hold the resource on this hypervisor for one batch.
 
@@ -31,9 +42,8 @@ def fenced(root: str, resource: str, token: Token, generation: int, timeout: flo
         RefusedError: `stale_token` or `stale_generation`; nothing was changed.
         BusyError: another batch did not end in time.
     """
-    folder = resource_dir(root, resource)
-    with locked(os.path.join(folder, "fence.lock"), timeout):
-        path = os.path.join(folder, "fence.json")
+    with alone(root, resource, timeout):
+        path = os.path.join(resource_dir(root, resource), "fence.json")
         highest = read_json(path) or {"token": [0, 0], "generation": 0}
         seen: Token = (highest["token"][0], highest["token"][1])
         if token < seen:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""The host program's command line: no argument serves requests, `--version` tells what this is."""
+"""The host program's command line: without an argument it serves requests."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ import sys
 import typing as t
 
 from .._model.errors import EnsembleError
-from .._model.protocol import COMMAND, PROTOCOL, VERSION
+from .._model.protocol import COMMAND, PROTOCOL, READ_ONLY, VERSION
 from .drivers.base import Driver
 from .files import STATE_DIR
 from .serve import serve
 from .settings import Settings, read_settings
 from .verbs import Host
 
-USAGE = f"usage: {COMMAND} [--version]   (without an argument: one JSON request per line on standard input)"
+USAGE = f"""usage: {COMMAND} [--read-only | --boot | --version]
+  (nothing)    answer one JSON request per line on standard input
+  --read-only  the same, but only {" and ".join(sorted(READ_ONLY))}
+  --boot       start the members that are wanted here after this machine's boot"""
 
 
 def main(argv: t.Sequence[str]) -> int:
-    """Exit code 0 when the input ended, 2 for a wrong call, 1 for bad settings."""
+    """Exit code 0 when the input ended or all was decided, 2 for a wrong call, 1 for bad settings or no decision."""
     if list(argv) == ["--version"]:
         sys.stdout.write(json.dumps({"version": VERSION, "protocol": PROTOCOL}) + "\n")
         return 0
-    if argv:
+    if list(argv) not in ([], ["--read-only"], ["--boot"]):
         sys.stderr.write(USAGE + "\n")
         return 2
     # a controller that went away must end the session between two answers, not leave a broken pipe's trace
@@ -36,8 +39,19 @@ def main(argv: t.Sequence[str]) -> int:
     except EnsembleError as error:
         sys.stderr.write(error.msg + "\n")
         return 1
-    serve(Host(LibvirtDrivers(settings)), sys.stdin.buffer, sys.stdout.buffer)
+    drivers = LibvirtDrivers(settings)
+    if "--boot" in argv:
+        from .boot import Boot
+
+        return 0 if Boot(drivers, STATE_DIR, _say).run() else 1
+    serve(Host(drivers, read_only="--read-only" in argv), sys.stdin.buffer, sys.stdout.buffer)
     return 0
+
+
+def _say(line: str) -> None:
+    """One line for the journal, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 class LibvirtDrivers(t.Mapping[str, Driver]):

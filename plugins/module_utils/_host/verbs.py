@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from .._model.declaration import Capacity, MemberSpec
 from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
-from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
+from .._model.identity import IMAGE_NAME, MEMBER_NAME, ROLE_NAME
 from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
 from .._model.sections import read_labels
 from .drivers.base import Driver, Ownership, Seed
+from .fields import read_spec
 from .files import RUN_DIR, STATE_DIR
 from .images import Images
 from .machine import cpu_count, memory_mb
 from .records import Records
+from .voters import VotersFile, read_voters
 from .votes import Voter
 
 _SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,200}")
@@ -50,6 +52,7 @@ class Host:
 
     Attributes:
         run_dir: what is forgotten with every boot.
+        read_only: only what the boot key of another hypervisor may ask is answered.
         capacity: None in it means what is detected here.
     """
 
@@ -61,11 +64,13 @@ class Host:
         run_dir: str = RUN_DIR,
         capacity: Capacity = _DETECTED,
         images: Images | None = None,
+        read_only: bool = False,
     ) -> None:
         self.drivers = drivers
         self.state = state
         self.run_dir = run_dir
         self.capacity = capacity
+        self.read_only = read_only
         self.name = name or socket.gethostname()
         self.images = images or Images(state)
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
@@ -79,6 +84,7 @@ class Host:
             "record_write": self._record_write,
             "secrets_read": self._secrets_read,
             "secrets_add": self._secrets_add,
+            "voters_write": self._voters_write,
             "forget": self._forget,
             "prepare": self._prepare,
             "define": self._define,
@@ -135,6 +141,7 @@ class Host:
             "accelerators": self._accelerators(),
             "domains": domains,
             "artefacts": artefacts,
+            "voters": VotersFile(self.state, batch.resource).digest(),
         }
 
     def _accelerators(self) -> dict[str, str]:
@@ -190,8 +197,15 @@ class Host:
         _checked(section)
         return {"secrets": Records(self.state, batch.resource).add_secrets(secrets)}
 
+    def _voters_write(self, batch: Batch, section: Section) -> t.Any:
+        voters = read_voters(section)
+        _checked(section)
+        VotersFile(self.state, batch.resource).write(voters)
+        return {}
+
     def _forget(self, batch: Batch, section: Section) -> t.Any:
         _checked(section)
+        VotersFile(self.state, batch.resource).forget()
         Records(self.state, batch.resource).forget()
         return {}
 
@@ -199,7 +213,7 @@ class Host:
 
     def _prepare(self, batch: Batch, section: Section) -> t.Any:
         member = _member(section)
-        spec = self._spec(section)
+        spec = read_spec(section, self.drivers)
         seed = section.section("seed", "the seed")
         key = seed.text("host_key", pattern=_KEY_TEXT, what="an OpenSSH private key")
         public = seed.text("host_key_public", pattern=_KEY_LINE, what="a public key")
@@ -214,7 +228,7 @@ class Host:
 
     def _define(self, batch: Batch, section: Section) -> t.Any:
         member = _member(section)
-        spec = self._spec(section)
+        spec = read_spec(section, self.drivers)
         roles = section.names("roles", ROLE_NAME, "a role's name")
         stateful, autostart = section.flag("stateful"), section.flag("autostart")
         labels = read_labels(section)
@@ -272,24 +286,6 @@ class Host:
         if name is None:
             raise _invalid(section.faults)
         return self.drivers[name]
-
-    def _spec(self, section: Section) -> MemberSpec:
-        raw = section.section("spec", "a member's specification")
-        spec = MemberSpec(
-            driver=raw.choice("driver", sorted(self.drivers)),
-            image=raw.text("image", pattern=IMAGE_NAME, what="an image's name"),
-            vcpus=raw.integer("vcpus", minimum=1, maximum=512),
-            memory_mb=raw.integer("memory_mb", minimum=64, maximum=2**24),
-            address=raw.address("address") or "",
-            prefix=raw.integer("prefix", minimum=1, maximum=32),
-            bridge=raw.text("bridge", pattern=BRIDGE_NAME, what="a bridge's name"),
-            gateway=raw.address("gateway", None),
-            dns=tuple(
-                Section({"dns": v}, raw.path, raw.faults).address("dns") or "" for v in raw.items("dns", "addresses")
-            ),
-        )
-        raw.close()
-        return spec
 
 
 def _member(section: Section) -> str:

@@ -45,6 +45,7 @@ class ObservedHypervisor:
         images: image name -> format -> sha256.
         drivers: driver -> `ok`, or why it does not work there.
         accelerators: driver -> how it realises processors, `untried` before its first member.
+        voters: digest of what it was told of the resource's voters, empty when nobody told it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ObservedHypervisor:
     reserved_vcpus: int = 0
     drivers: t.Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(IMAGE_FORMATS, AVAILABLE))
     accelerators: t.Mapping[str, str] = field(default_factory=dict)
+    voters: str = ""
 
     def lack(self, driver: str, image: str) -> str:
         """Why no disk for a member of this driver can be made from this image here; empty when it can."""

@@ -15,7 +15,10 @@ MAX_LINE = 8 * 1024 * 1024
 
 #: verbs that change something and therefore carry a token
 MUTATING = frozenset(
-    {"prepare", "define", "start", "stop", "undefine", "remove", "record_write", "secrets_add", "forget"}
+    {
+        *("prepare", "define", "start", "stop", "undefine", "remove"),
+        *("record_write", "secrets_add", "voters_write", "forget"),
+    }
 )
 
 #: verbs on one member; those of different members run side by side
@@ -23,6 +26,9 @@ MEMBER_VERBS = frozenset({"prepare", "define", "start", "stop", "undefine", "rem
 
 #: verbs that concern no resource
 UNSCOPED = frozenset({"hello", "image_import"})
+
+#: all that a hypervisor's boot key may ask of another one
+READ_ONLY = frozenset({"hello", "record_read"})
 
 #: name of the host program's command on every hypervisor
 COMMAND = "ensemble-host"
