@@ -18,7 +18,10 @@ from harness.lab import STATE, Hypervisor, Lab
 from .conftest import engine
 
 NAME = "reborn"
-ROLES = {"head": {"count": 1}, "compute": {"count": 2, "after": ["head"], "spread": "hypervisor"}}
+ROLES = {
+    "head": {"count": 1},
+    "compute": {"count": 2, "after": ["head"], "spread": "hypervisor", "autostart": True},
+}
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,6 @@ class Reborn:
     @property
     def runs(self) -> bool:
         return f"{NAME}-{self.member}" in self.hypervisor.domains()
-
-    def tell(self, *verbs: dict[str, t.Any]) -> None:
-        """Verbs in the name of the last controller that worked here."""
-        fence = json.loads(self.hypervisor.run("cat", f"{STATE}/{NAME}/fence.json"))["value"]
-        request = {"protocol": PROTOCOL, "id": 1, "resource": NAME, **fence, "verbs": verbs}
-        answer = json.loads(self.hypervisor.run("ensemble-host", stdin=json.dumps(request).encode() + b"\n"))
-        assert all(result["ok"] for result in answer["results"]), answer
-
-    def ask(self) -> dict[str, t.Any]:
-        """The member's ownership record."""
-        request = {"protocol": PROTOCOL, "id": 1, "resource": NAME, "verbs": [{"verb": "observe"}]}
-        answer = json.loads(self.hypervisor.run("ensemble-host", stdin=json.dumps(request).encode() + b"\n"))
-        domains = answer["results"][0]["value"]["domains"]
-        return next(d["record"] for d in domains if d["name"] == f"{NAME}-{self.member}")
 
     def wait_until(self, condition: str, seconds: int = 60) -> None:
         """Until a condition of the shell holds on the hypervisor."""
@@ -73,10 +62,6 @@ def reborn(lab: Lab, controller: Controller) -> t.Iterator[Reborn]:
     victim = next(m for m in run.resource["members"] if m["hypervisor"] != voter.name and m["member"] != "head-0")
     hypervisor = next(hv for hv in others if hv.name == victim["hypervisor"])
     found = Reborn(inventory, victim["member"], hypervisor, voter)
-    record = found.ask()
-    define = {"verb": "define", "member": found.member, "spec": record["spec"], "roles": record["roles"]}
-    address = {"name": voter.name, "address": voter.address, "port": 22, "user": "root"}
-    found.tell({**define, "autostart": True}, {"verb": "voters_write", "self": hypervisor.name, "voters": [address]})
     controller.ssh(NAME, f"{NAME}-{found.member}", "touch /root/kept && sync")
     yield found
     assert controller.play("remove", inventory).code == 0

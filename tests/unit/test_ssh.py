@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool import ssh
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import SshTransport
@@ -122,3 +124,31 @@ def test_a_pool_connects_once_for_two_sessions_where_the_server_allows_it(allowe
         assert not client.closed
     assert connected == ["hv1"] * connections
     assert client.closed
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_machine_that_hangs_is_found_out_before_the_deadline(
+    client: FakeClient, first: SshTransport, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """One that answers the question whether it is there may take all the time that its verb has."""
+    monkeypatch.setattr(ssh, "_PATIENCE", 0.05)
+    over, asked = threading.Event(), []
+
+    def global_request(kind: str) -> None:
+        asked.append(kind)
+        if hangs:
+            over.wait(60)
+        elif len(asked) == 3:
+            client.silent = False
+
+    client.global_request = global_request  # type: ignore[attr-defined]
+    client.silent = True
+    try:
+        if hangs:
+            with pytest.raises(HypervisorError, match="hv1 did not answer within"):
+                first.exchange(b"x\n", 60.0)
+        else:
+            assert first.exchange(b"x\n", 60.0) == b"answer"
+    finally:
+        over.set()
+    assert asked == ["keepalive@openssh.com"] * (1 if hangs else 3)

@@ -20,6 +20,7 @@ from .._plan.wishes import NO_WISHES, Wishes
 from .._pool.keys import public_line
 from .._pool.pool import Connect, Pool
 from .apply import Applier
+from .boot import announce_voters
 from .credentials import MEMBER_KEY, host_key_name, missing_secrets, read_secrets, remove_cache, write_cache
 from .keeper import SessionVoter, held
 from .observe import observe
@@ -114,7 +115,7 @@ def converge(request: Request, connect: Connect) -> Outcome:
         with clock.step("observe"):
             observation = observe(pool, request.name)
         plan = make_plan(request, observation)
-        _apply(request, pool, lease, plan, _generation(plan, observation), clock)
+        _apply(request, pool, lease, plan, observation, clock)
         return Outcome(plan, observation, _generation(plan, observation), clock.seconds)
 
 
@@ -128,9 +129,9 @@ def _refresh_cache(request: Request, pool: Pool) -> None:
         write_cache(request.resource, read_secrets(pool.sessions[pool.hypervisors[0].name], request.name))
 
 
-def _apply(request: Request, pool: Pool, lease: Lease, plan: Plan, generation: int, clock: _Clock) -> None:
+def _apply(request: Request, pool: Pool, lease: Lease, plan: Plan, observation: Observation, clock: _Clock) -> None:
     voter = pool.hypervisors[0].name
-    applier = Applier(pool, request.name, lease, generation, request.lease_ttl)
+    applier = Applier(pool, request.name, lease, _generation(plan, observation), request.lease_ttl)
     if plan.record is not None:
         # the wish is on record before the first machine is touched: a run that is killed is finished by the next
         with clock.step("record"):
@@ -139,6 +140,11 @@ def _apply(request: Request, pool: Pool, lease: Lease, plan: Plan, generation: i
     if request.state == "started" and request.resource is not None:
         with clock.step("secrets"):
             secrets = _secrets(request.resource, pool, applier, voter)
+        if any(member.autostart for member in request.resource.members):
+            # before the first of them starts: from then on its hypervisor may boot at any time
+            with clock.step("voters"):
+                reached = [hv for hv in request.resource.pool if hv.name in pool.sessions]
+                announce_voters(applier.call, reached, request.resource.pool[:1], observation)
     for wave in plan.waves():
         applier.wave(wave, lambda action: _fields(action, secrets, request.stop_timeout), request.stop_timeout)
         started = [action.member for action in wave if action.verb == "start"]

@@ -115,6 +115,14 @@ class Pool:
     def each(
         self, work: t.Callable[[Session], _R], names: t.Sequence[str] | None = None
     ) -> dict[str, _R | EnsembleError]:
-        """Work on hypervisors side by side; hypervisor name -> result or expected error."""
+        """Work on hypervisors side by side; hypervisor name -> result or expected error.
+
+        One that is named and has fallen silent since is an error: what it was meant to do is not done.
+        """
         chosen = [name for name in self.sessions if names is None or name in names]
-        return dict(zip(chosen, in_parallel(lambda name: work(self.sessions[name]), chosen)))
+        found: dict[str, _R | EnsembleError] = dict(
+            zip(chosen, in_parallel(lambda name: work(self.sessions[name]), chosen))
+        )
+        for name in set(names or ()) - set(chosen):
+            found[name] = HypervisorError(self.silent.get(name, f"{name} is not connected."), hypervisor=name)
+        return found

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import typing as t
 
@@ -14,6 +15,8 @@ from .keys import paramiko, trust_hypervisor
 from .session import Session, Transport
 
 _CHUNK = 65536
+#: seconds without a byte after which the other side is asked whether it is still there, and those it has to answer
+_PATIENCE = 10.0
 
 
 class SshTransport(Transport):
@@ -48,8 +51,7 @@ class SshTransport(Transport):
             self._channel.settimeout(timeout)
             self._channel.sendall(line)
             while b"\n" not in self._buffer:
-                self._channel.settimeout(max(0.01, deadline - time.monotonic()))
-                chunk = self._channel.recv(_CHUNK)
+                chunk = self._receive(deadline)
                 if not chunk:
                     raise HypervisorError(f"{self._name}: {self._why_ended()}", code=self._ended_code())
                 self._buffer += chunk
@@ -57,13 +59,37 @@ class SshTransport(Transport):
                     raise HypervisorError(f"{self._name}: its answer has no end", code="bad_answer")
         except TimeoutError as error:
             self._channel.close()  # the client stays: a channel beside this one gives the lease back
+            waited = time.monotonic() - (deadline - timeout)
             raise HypervisorError(
-                f"{self._name} did not answer within {timeout:g} s", code="hypervisor_timeout"
+                f"{self._name} did not answer within {waited:.0f} s", code="hypervisor_timeout"
             ) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise HypervisorError(f"{self._name}: the connection broke: {error}") from error
         answer, self._buffer = self._buffer.split(b"\n", 1)
         return answer
+
+    def _receive(self, deadline: float) -> bytes:
+        """The next bytes. A machine that hangs is found out long before the deadline of a long verb.
+
+        Raises:
+            TimeoutError: the deadline passed, or the other side answers nothing at all any more.
+        """
+        while True:
+            left = deadline - time.monotonic()
+            self._channel.settimeout(max(0.01, min(left, _PATIENCE)))
+            try:
+                return t.cast(bytes, self._channel.recv(_CHUNK))
+            except TimeoutError:
+                if left <= _PATIENCE or not self._alive():
+                    raise
+
+    def _alive(self) -> bool:
+        """Whether the server answers a request that it does not know, as RFC 4254 section 4 has it."""
+        transport = self._client.get_transport()
+        asked = threading.Thread(target=transport.global_request, args=("keepalive@openssh.com",), daemon=True)
+        asked.start()
+        asked.join(_PATIENCE)
+        return not asked.is_alive()
 
     def _why_ended(self) -> str:
         if self._channel.exit_status_ready() and self._channel.recv_exit_status() == 127:
