@@ -84,7 +84,8 @@ class Workshop:
         self.image = image
         self.deadline = Deadline(image["timeout"])
         self.folder = os.path.join(image["folder"], f".work-{image['name']}-{image['digest']}")
-        self.environment = {**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": os.path.join(self.folder, "tmp")}
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        self.environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "TMPDIR": self.path("tmp")}
 
     def path(self, name):
         """A file of this folder."""

@@ -61,6 +61,9 @@ def remove(root, patterns):
     """Remove what the patterns find; a link is removed, not what it points to."""
     for pattern in patterns:
         for path in glob.glob(glob.escape(root) + pattern):
+            folder = os.path.realpath(os.path.dirname(path))
+            if os.path.commonpath([folder, os.path.realpath(root)]) != os.path.realpath(root):
+                sys.exit(f"remove: {pattern} leads out of the image, to {folder}; name the path without the link")
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:
