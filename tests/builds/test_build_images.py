@@ -140,7 +140,7 @@ def test_a_builder_that_is_killed_leaves_no_process_and_no_mount(folder: Path) -
     os.kill(builder, signal.SIGKILL)
     assert "The images" not in process.communicate(timeout=120)[0].split("Build the images")[-1]
     assert process.returncode == 2
-    wait_for(lambda: not users(folder), "the end of what the builder ran")
+    wait_for(lambda: not users(folder), "the end of what the builder ran", seconds=5)
     assert str(folder) not in Path("/proc/self/mountinfo").read_text()
     assert not list(folder.glob("plain-*"))
     play(folder, **wanted)

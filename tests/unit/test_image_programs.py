@@ -7,7 +7,10 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import pathlib
+import select
+import subprocess
 import sys
 import tarfile
 import time
@@ -15,7 +18,8 @@ import typing as t
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "roles" / "image" / "files"))
+FILES = str(pathlib.Path(__file__).resolve().parents[2] / "roles" / "image" / "files")
+sys.path.insert(0, FILES)
 
 build = importlib.import_module("image_build")
 customize = importlib.import_module("image_customize")
@@ -121,6 +125,30 @@ def test_a_command_ends_with_the_deadline(image: dict[str, t.Any]) -> None:
     with pytest.raises(build.BuildError, match=r"not done within 0.5 s, last while running sleep; raise image_timeout"):
         workshop.run(["sleep", "60"])
     assert time.monotonic() - begun < 10
+
+
+BUILDER = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import image_build
+workshop = image_build.Workshop(json.loads(sys.argv[2]))
+os.mkdir(workshop.folder)
+workshop.run(["sh", "-c", 'exec 3>"$1"; echo up >&3; exec sleep 60', "sh", sys.argv[3]])
+"""
+
+
+def test_a_command_ends_with_a_builder_that_is_killed(image: dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    """The command holds a pipe open for writing: its reader sees the end when nobody does any more."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    builder = subprocess.Popen([sys.executable, "-c", BUILDER, FILES, json.dumps(image), str(pipe)])
+    with open(pipe, encoding="ascii") as stream:
+        assert stream.readline() == "up\n"
+        builder.kill()
+        builder.wait()
+        ended, _writable, _odd = select.select([stream], [], [], 10)
+        assert ended
+        assert stream.read() == ""
 
 
 def test_a_build_waits_for_another_until_its_deadline(image: dict[str, t.Any]) -> None:

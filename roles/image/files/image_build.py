@@ -23,6 +23,8 @@ import urllib.request
 import image_disk
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# a command ends with the builder, however that ends
+BOUND = ["setpriv", "--pdeathsig", "KILL"]
 NAMESPACES = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
 # Documentation and translations are a third of a small root file system. The folders of manual pages stay: the
 # alternatives of some packages need them.
@@ -95,7 +97,9 @@ class Workshop:
         """Run a command; raises BuildError with its last lines when it fails or the time is over."""
         doing = f"running {'mmdebstrap' if argv[0] == NAMESPACES[0] else argv[0]}"
         with open(self.path("log"), "w+b") as log:
-            child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment)
+            child = subprocess.Popen(
+                [*BOUND, *argv], stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment
+            )
             try:
                 child.communicate(text_in.encode(), timeout=self.deadline.left(doing))
             except subprocess.TimeoutExpired as error:
