@@ -39,9 +39,10 @@ test: venv-test ## everything that must pass, from nothing
 	@$(MAKE) --no-print-directory lint unit changelog ansible-lint sanity
 	@$(MAKE) --no-print-directory lab-test
 
-test-full: test ## test and the long suites: virtual machines too
+test-full: test ## test and the long suites: virtual machines, building images
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --images vm
 	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist tests/integration/test_qemu.py
+	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
 	ruff check --quiet $(SOURCES)
