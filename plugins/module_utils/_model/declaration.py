@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .identity import digest_of, domain_name
+from .image import ImageSource
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,11 @@ class Network:
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """All that decides what a member's machine is; its digest tells drift."""
+    """All that decides what a member's machine is; its digest tells drift.
+
+    Attributes:
+        image_checksum: SHA-256 of the image's file where one is declared; the disk is then made from no other.
+    """
 
     driver: str
     image: str
@@ -73,10 +78,14 @@ class MemberSpec:
     bridge: str
     gateway: str | None
     dns: tuple[str, ...]
+    image_checksum: str | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """Plain data as it travels to the host program and stands in the ownership record."""
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
+        data = {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
+        if self.image_checksum is None:  # members that declare none have the digest that they always had
+            del data["image_checksum"]
+        return data
 
     @functools.cached_property
     def digest(self) -> str:
@@ -85,12 +94,17 @@ class MemberSpec:
 
 @dataclass(frozen=True)
 class Member:
-    """One machine of the resource; it plays one role or several."""
+    """One machine of the resource; it plays one role or several.
+
+    Attributes:
+        image_source: what its own part of the declaration says of the image; `Resource.images` tells of the whole.
+    """
 
     name: str
     roles: tuple[str, ...]
     spec: MemberSpec
     hypervisor: str | None = None
+    image_source: ImageSource | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,9 @@ class Resource:
 
     `content` is the declaration as plain data without what only concerns one controller (its file paths); its
     digest decides whether two controllers declare the same.
+
+    Attributes:
+        images: (name, format) -> where it comes from, for each image that has a path or an address.
     """
 
     name: str
@@ -132,6 +149,7 @@ class Resource:
     services: t.Mapping[str, tuple[str, ...]]
     content: t.Mapping[str, t.Any]
     known_hosts: str | None = None
+    images: t.Mapping[tuple[str, str], ImageSource] = field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> str:

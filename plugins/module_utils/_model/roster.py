@@ -92,4 +92,4 @@ class Roster:
             gateway=net.gateway if net else None,
             dns=net.dns if net else (),
         )
-        self._members[name] = Member(name, roles, spec, hypervisor)
+        self._members[name] = Member(name, roles, spec, hypervisor, settings.source)
