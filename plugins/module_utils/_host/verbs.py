@@ -13,10 +13,12 @@ from .._model.declaration import Capacity, MemberSpec
 from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
+from .._model.image import SHA256
 from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
 from .drivers.base import Driver, Ownership, Seed
 from .files import RUN_DIR, STATE_DIR
+from .image_verbs import ImageVerbs
 from .images import Images
 from .machine import cpu_count, memory_mb
 from .records import Records
@@ -24,8 +26,6 @@ from .votes import Voter
 
 _SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,200}")
 _HOLDER = re.compile(r"[ -~]{1,200}")
-_PATH = re.compile(r"/[A-Za-z0-9_.,+/-]{1,1000}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_LINE = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}( [ -~]{0,200})?")
 _KEY_TEXT = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{1,8000}-----END OPENSSH PRIVATE KEY-----\n"
@@ -70,7 +70,6 @@ class Host:
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
-            "image_import": self._image_import,
             "lease_read": self._lease_read,
             "lease_request": self._lease_request,
             "lease_release": self._lease_release,
@@ -85,6 +84,7 @@ class Host:
             "stop": self._stop,
             "undefine": self._undefine,
             "remove": self._remove,
+            **ImageVerbs(self.images, self._standing, _checked).verbs(),
         }
 
     @property
@@ -208,7 +208,7 @@ class Host:
                 seed.fault(f"authorized_keys[{index}]", line, "a public key")
         seed.close()
         _checked(section)
-        self._driver(spec).prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
+        self.drivers[spec.driver].prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
         return {}
 
     def _define(self, batch: Batch, section: Section) -> t.Any:
@@ -217,7 +217,7 @@ class Host:
         roles = section.names("roles", ROLE_NAME, "a role's name")
         stateful = section.flag("stateful")
         _checked(section)
-        driver = self._driver(spec)
+        driver = self.drivers[spec.driver]
         digest = driver.image_digest(batch.resource, member)
         driver.define(Ownership(batch.resource, member, roles, batch.generation, batch.token, spec, digest, stateful))
         return {}
@@ -250,19 +250,11 @@ class Host:
         driver.remove(batch.resource, member)
         return {}
 
-    # -- the cache
-
-    def _image_import(self, _batch: Batch, section: Section) -> t.Any:
-        name = section.text("name", pattern=IMAGE_NAME, what="an image's name")
-        path = section.text("path", pattern=_PATH, what="an absolute path")
-        checksum = section.text("checksum", None, _SHA256, "a SHA-256 in hexadecimal")
-        _checked(section)
-        return {"changed": self.images.import_file(name, path, checksum)}
+    def _standing(self) -> set[str]:
+        """The sha256 of every image on which a disk here stands."""
+        return set().union(*(driver.standing() for driver in self.drivers.values()))
 
     # -- fields
-
-    def _driver(self, spec: MemberSpec) -> Driver:
-        return self.drivers[spec.driver]
 
     def _driver_named(self, section: Section) -> Driver:
         name = section.choice("driver", sorted(self.drivers))
@@ -284,6 +276,7 @@ class Host:
             dns=tuple(
                 Section({"dns": v}, raw.path, raw.faults).address("dns") or "" for v in raw.items("dns", "addresses")
             ),
+            image_checksum=raw.text("image_checksum", None, SHA256, "a SHA-256 in hexadecimal"),
         )
         raw.close()
         return spec
