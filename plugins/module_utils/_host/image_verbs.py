@@ -13,7 +13,7 @@ from .._model.drivers import IMAGE_FORMATS
 from .._model.identity import IMAGE_NAME
 from .._model.image import SHA256, URL
 from .._model.reader import Section
-from .download import download
+from .download import Progress, download
 from .images import ImageError, Images
 from .incoming import MAX_CHUNK, Incoming
 from .prune import prune
@@ -76,6 +76,8 @@ class ImageVerbs:
         offset = section.integer("offset", minimum=0, maximum=MAX_SIZE)
         data = _data(section)
         self._checked(section)
+        if self._images.cached(checksum, kind):  # another one was faster
+            return {"have": size}
         return {"have": self._incoming.append(checksum, kind, size, offset, data)}
 
     def _download(self, _batch: t.Any, section: Section) -> t.Any:
@@ -83,6 +85,8 @@ class ImageVerbs:
         url = section.text("url", pattern=URL, what="an http or https address without a user,")
         seconds = section.number("seconds", 20, 0.1, MAX_DOWNLOAD_S)
         self._checked(section)
+        if self._images.cached(checksum, kind):
+            return Progress(0, None, True, True)._asdict()
         return download(self._incoming, checksum, kind, url, seconds)._asdict()
 
     def _take(self, _batch: t.Any, section: Section) -> t.Any:
@@ -90,6 +94,7 @@ class ImageVerbs:
         self._checked(section)
         if self._images.cached(checksum, kind):
             self._images.take(name, kind, checksum, None)
+            self._incoming.remove(checksum)
         else:
             with self._incoming.whole(checksum, kind) as path:
                 if path is None and not self._images.cached(checksum, kind):

@@ -68,7 +68,7 @@ class Incoming:
                 ) from error
 
     def append(self, digest: str, kind: str, size: int, offset: int, data: bytes) -> int:
-        """Add a piece, unless the file does not end where it begins.
+        """Add a piece, unless the file does not end where it begins, or another one works on it.
 
         Returns:
             Bytes that are here now; the next piece begins there.
@@ -76,17 +76,23 @@ class Incoming:
         Raises:
             ImageError: `no_space`; nothing was written.
         """
-        with self.part(digest, PIECE_TIMEOUT) as path:
-            have = _size(path)
-            if have > size:  # of no such file
-                os.unlink(path)
-                have = 0
-            if offset != have:
-                return have
-            self.require_room(digest, kind, size, have)
-            with open(path, "ab") as stream:
-                stream.write(data[: size - have])
-            return _size(path)
+        try:
+            with self.part(digest, PIECE_TIMEOUT) as path:
+                return self._append(path, digest, kind, size, offset, data)
+        except BusyError:
+            return offset
+
+    def _append(self, path: str, digest: str, kind: str, size: int, offset: int, data: bytes) -> int:
+        have = _size(path)
+        if have > size:  # of no such file
+            os.unlink(path)
+            have = 0
+        if offset != have:
+            return have
+        self.require_room(digest, kind, size, have)
+        with open(path, "ab") as stream:
+            stream.write(data[: size - have])
+        return _size(path)
 
     def require_room(self, digest: str, kind: str, size: int, have: int) -> None:
         """Refuse a file that the disk cannot take: the rest of it and, of an archive, what comes out of it.
