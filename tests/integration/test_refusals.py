@@ -130,12 +130,12 @@ def host_program(lab: Lab, stdin: bytes) -> list[dict[str, t.Any]]:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"\xff\xfe\x00garbage\n", b"[]\n", b'{"protocol": 2, "verbs": [{"verb": "rm -rf"}]}\n', b"x" * 9_000_000 + b"\n"],
+    [b"\xff\xfe\x00garbage\n", b"[]\n", b'{"protocol": 3, "verbs": [{"verb": "rm -rf"}]}\n', b"x" * 9_000_000 + b"\n"],
     ids=["garbage", "no object", "unknown verb", "huge"],
 )
 def test_the_host_program_outlives_nonsense(lab: Lab, nonsense: bytes) -> None:
-    hello = b'{"protocol": 2, "id": 7, "verbs": [{"verb": "hello"}]}\n'
-    answers = host_program(lab, nonsense + hello + b'{"protocol": 2, "trunc')
+    hello = b'{"protocol": 3, "id": 7, "verbs": [{"verb": "hello"}]}\n'
+    answers = host_program(lab, nonsense + hello + b'{"protocol": 3, "trunc')
     assert len(answers) == 3
     assert "error" in answers[0] or not answers[0]["results"][0]["ok"]
     assert answers[1]["results"][0]["value"]["hostname"] == lab.hypervisors[0].name

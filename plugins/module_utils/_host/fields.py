@@ -8,6 +8,7 @@ import typing as t
 
 from .._model.declaration import MemberSpec
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME
+from .._model.image import SHA256
 from .._model.reader import Section
 
 
@@ -26,6 +27,7 @@ def read_spec(section: Section, drivers: t.Iterable[str]) -> MemberSpec:
         dns=tuple(
             Section({"dns": v}, raw.path, raw.faults).address("dns") or "" for v in raw.items("dns", "addresses")
         ),
+        image_checksum=raw.text("image_checksum", None, SHA256, "a SHA-256 in hexadecimal"),
     )
     raw.close()
     return spec

@@ -9,16 +9,17 @@ import socket
 import typing as t
 from dataclasses import dataclass
 
-from .._model.declaration import Capacity, MemberSpec
+from .._model.declaration import Capacity
 from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
-from .._model.identity import IMAGE_NAME, MEMBER_NAME, ROLE_NAME
+from .._model.identity import MEMBER_NAME, ROLE_NAME
 from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
 from .._model.sections import read_labels
 from .drivers.base import Driver, Ownership, Seed
 from .fields import read_spec
 from .files import RUN_DIR, STATE_DIR
+from .image_verbs import ImageVerbs
 from .images import Images
 from .machine import cpu_count, memory_mb
 from .records import Records
@@ -27,8 +28,6 @@ from .votes import Voter
 
 _SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,200}")
 _HOLDER = re.compile(r"[ -~]{1,200}")
-_PATH = re.compile(r"/[A-Za-z0-9_.,+/-]{1,1000}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_LINE = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}( [ -~]{0,200})?")
 _KEY_TEXT = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{1,8000}-----END OPENSSH PRIVATE KEY-----\n"
@@ -76,7 +75,6 @@ class Host:
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
-            "image_import": self._image_import,
             "lease_read": self._lease_read,
             "lease_request": self._lease_request,
             "lease_release": self._lease_release,
@@ -92,6 +90,7 @@ class Host:
             "stop": self._stop,
             "undefine": self._undefine,
             "remove": self._remove,
+            **ImageVerbs(self.images, self._standing, _checked).verbs(),
         }
 
     @property
@@ -223,7 +222,7 @@ class Host:
                 seed.fault(f"authorized_keys[{index}]", line, "a public key")
         seed.close()
         _checked(section)
-        self._driver(spec).prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
+        self.drivers[spec.driver].prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
         return {}
 
     def _define(self, batch: Batch, section: Section) -> t.Any:
@@ -233,7 +232,7 @@ class Host:
         stateful, autostart = section.flag("stateful"), section.flag("autostart")
         labels = read_labels(section)
         _checked(section)
-        driver = self._driver(spec)
+        driver = self.drivers[spec.driver]
         digest = driver.image_digest(batch.resource, member)
         owner = (batch.resource, member, roles, batch.generation, batch.token, spec, digest)
         driver.define(Ownership(*owner, stateful, autostart, labels))
@@ -267,19 +266,11 @@ class Host:
         driver.remove(batch.resource, member)
         return {}
 
-    # -- the cache
-
-    def _image_import(self, _batch: Batch, section: Section) -> t.Any:
-        name = section.text("name", pattern=IMAGE_NAME, what="an image's name")
-        path = section.text("path", pattern=_PATH, what="an absolute path")
-        checksum = section.text("checksum", None, _SHA256, "a SHA-256 in hexadecimal")
-        _checked(section)
-        return {"changed": self.images.import_file(name, path, checksum)}
+    def _standing(self) -> set[str]:
+        """The sha256 of every image on which a disk here stands."""
+        return set().union(*(driver.standing() for driver in self.drivers.values()))
 
     # -- fields
-
-    def _driver(self, spec: MemberSpec) -> Driver:
-        return self.drivers[spec.driver]
 
     def _driver_named(self, section: Section) -> Driver:
         name = section.choice("driver", sorted(self.drivers))

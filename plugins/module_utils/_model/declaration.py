@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .identity import digest_of, domain_name
+from .image import ImageSource
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,11 @@ class Network:
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """All that decides what a member's machine is; its digest tells drift."""
+    """All that decides what a member's machine is; its digest tells drift.
+
+    Attributes:
+        image_checksum: SHA-256 of the image's file where one is declared; the disk is then made from no other.
+    """
 
     driver: str
     image: str
@@ -74,10 +79,14 @@ class MemberSpec:
     bridge: str
     gateway: str | None
     dns: tuple[str, ...]
+    image_checksum: str | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """Plain data as it travels to the host program and stands in the ownership record."""
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
+        data = {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
+        if self.image_checksum is None:  # members that declare none have the digest that they always had
+            del data["image_checksum"]
+        return data
 
     @functools.cached_property
     def digest(self) -> str:
@@ -93,6 +102,7 @@ class Member:
         stateful: one of its roles is: its disk holds data.
         autostart: it comes back by itself when its hypervisor has booted.
         labels: of the user's own, kept in the ownership record.
+        image_source: what its own part of the declaration says of the image; `Resource.images` tells of the whole.
     """
 
     name: str
@@ -102,6 +112,7 @@ class Member:
     stateful: bool = False
     autostart: bool = False
     labels: t.Mapping[str, str] = field(default_factory=dict)
+    image_source: ImageSource | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,9 @@ class Resource:
 
     `content` is the declaration as plain data without what only concerns one controller (its file paths); its
     digest decides whether two controllers declare the same.
+
+    Attributes:
+        images: (name, format) -> where it comes from, for each image that has a path or an address.
     """
 
     name: str
@@ -153,6 +167,7 @@ class Resource:
     services: t.Mapping[str, tuple[str, ...]]
     content: t.Mapping[str, t.Any]
     known_hosts: str | None = None
+    images: t.Mapping[tuple[str, str], ImageSource] = field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ import typing as t
 from .declaration import Access, Hypervisor, Resource
 from .drivers import SIM
 from .errors import DeclarationError, Fault
+from .image import shared_image
 from .reader import Section
 from .roles import read_roles, refuse_missing_roles
 from .sections import (
@@ -23,6 +24,7 @@ from .sections import (
     read_resource_name,
     read_settings,
 )
+from .sources import resolve_images
 from .stacks import STACKS
 
 PLUGIN_NAME = "ensemble.stacks.distributed_resource"
@@ -52,9 +54,12 @@ def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.S
     known_hosts = read_file_path(top, "known_hosts", source)
     pool = read_pool(top, access, source)
     network, whole = read_network(top.section("network", "a mapping with bridge, cidr and range"))
-    base = _DEFAULTS._replace(driver=SIM) if pool and pool[0].sim is not None else _DEFAULTS
+    base = _DEFAULTS._replace(file=source)
+    if pool and pool[0].sim is not None:
+        base = base._replace(driver=SIM)
     defaults = read_settings(top.section("defaults"), base, close=True)
     roles, members = read_roles(top, name, defaults, network, whole, pool)
+    members, images = resolve_images(members, faults)
     refuse_missing_roles(stack, roles, faults)
     overcommit = read_overcommit(top.section("overcommit"))
     ttl = read_election(top.section("election"))
@@ -74,6 +79,7 @@ def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.S
         services=services,
         content=_content(raw),
         known_hosts=known_hosts,
+        images=images,
     )
 
 
@@ -94,6 +100,16 @@ def parse_target(name: t.Any, pool: t.Any, source: str = "options") -> tuple[str
 def _content(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The declaration without what only concerns one controller; roles as a list, since their order counts."""
     content = {key: value for key, value in raw.items() if key not in _LOCAL_KEYS}
-    content["roles"] = [[name, role] for name, role in raw["roles"].items()]
+    content["roles"] = [[name, _shared(role)] for name, role in raw["roles"].items()]
+    if raw.get("defaults"):
+        content["defaults"] = _shared(raw["defaults"])
+    if raw.get("members"):
+        content["members"] = {name: _shared(member) for name, member in raw["members"].items()}
     content["pool"] = [{key: value for key, value in hv.items() if key != "ssh"} for hv in raw["pool"]]
     return content
+
+
+def _shared(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Settings without the path of their image."""
+    image = settings.get("image")
+    return {**settings, "image": shared_image(image)} if isinstance(image, dict) else dict(settings)

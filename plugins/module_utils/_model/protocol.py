@@ -8,7 +8,7 @@ from __future__ import annotations
 VERSION = "0.1.0"
 
 #: raised when a request of one side can no longer be understood by the other
-PROTOCOL = 2
+PROTOCOL = 3
 
 #: bytes of one request or answer, line feed included
 MAX_LINE = 8 * 1024 * 1024
@@ -25,7 +25,9 @@ MUTATING = frozenset(
 MEMBER_VERBS = frozenset({"prepare", "define", "start", "stop", "undefine", "remove"})
 
 #: verbs that concern no resource
-UNSCOPED = frozenset({"hello", "image_import"})
+UNSCOPED = frozenset(
+    {"hello", "image_import", "image_status", "image_upload", "image_download", "image_take", "image_prune"}
+)
 
 #: all that a hypervisor's boot key may ask of another one
 READ_ONLY = frozenset({"hello", "record_read"})

@@ -95,4 +95,5 @@ class Roster:
             gateway=net.gateway if net else None,
             dns=net.dns if net else (),
         )
-        self._members[name] = Member(name, roles, spec, hypervisor, stateful, settings.autostart, dict(settings.labels))
+        known = (settings.autostart, dict(settings.labels), settings.source)
+        self._members[name] = Member(name, roles, spec, hypervisor, stateful, *known)

@@ -13,7 +13,8 @@ from .addresses import Range, parse_range
 from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
 from .drivers import DRIVERS, SIM
 from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
-from .reader import Section, label_pattern
+from .image import FORMATS, SHA256, URL, ImageSource, stem_of
+from .reader import REQUIRED, Section, label_pattern, shown
 
 #: printable, and what a file system can store: no surrogates
 _FILE_PATH = re.compile("[ -~\u00a0-\ud7ff\ue000-\U0010ffff]+")
@@ -24,7 +25,12 @@ _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 
 
 class Settings(t.NamedTuple):
-    """A member's settings with the defaults already in them."""
+    """A member's settings with the defaults already in them.
+
+    Attributes:
+        source: where the image comes from, None when it is only named.
+        file: the declaration's own path, to which paths in it are relative.
+    """
 
     driver: str
     image: str | None
@@ -32,6 +38,8 @@ class Settings(t.NamedTuple):
     memory_mb: int
     autostart: bool = False
     labels: t.Mapping[str, str] = {}
+    source: ImageSource | None = None
+    file: str = "declaration"
 
 
 def read_resource_name(top: Section) -> str:
@@ -151,17 +159,51 @@ def read_range(section: Section, key: str, text: str, cidr: ipaddress.IPv4Networ
 
 def read_settings(section: Section, base: Settings, close: bool = False) -> Settings:
     # the driver `sim` is the default of a simulated pool, where there is no other one
+    image, origin = _read_image(section, base)
     found = Settings(
         section.choice("driver", DRIVERS if base.driver != SIM else (SIM,), base.driver),
-        section.text("image", base.image, IMAGE_NAME, "an image's name"),
+        image,
         section.integer("vcpus", base.vcpus, 1, 512),
         section.integer("memory_mb", base.memory_mb, 64, 2**24),
         section.flag("autostart", base.autostart),
         {**base.labels, **read_labels(section)},
+        origin,
+        base.file,
     )
     if close:
         section.close()
     return found
+
+
+def _read_image(section: Section, base: Settings) -> tuple[str | None, ImageSource | None]:
+    """An image's name and, where it is a mapping, its source."""
+    if "image" not in section:
+        return section.text("image", base.image), base.source
+    if not isinstance(section.raw("image"), dict):
+        return section.text("image", base.image, IMAGE_NAME, "a mapping, or an image's name"), None
+    found = section.section("image")
+    path = read_file_path(found, "path", base.file)
+    url = found.text("url", None, URL, "an http or https address without a user,")
+    if "path" in found and "url" in found:
+        found.fault("url", "both path and url", "one of them")
+    checksum = found.text("checksum", REQUIRED if "url" in found else None, SHA256, "a SHA-256 in hexadecimal")
+    kind = found.choice("format", FORMATS, "")
+    name = _image_name(found, path or url)
+    found.close()
+    return name, ImageSource(name, kind, path, url, checksum, found.path)
+
+
+def _image_name(section: Section, origin: str | None) -> str:
+    """The image's own name, else its file's."""
+    if "name" in section or not ("path" in section or "url" in section):
+        return section.text("name", pattern=IMAGE_NAME, what="an image's name") or "unnamed"
+    stem = stem_of(origin or "unnamed")
+    section.raw("name")
+    if not IMAGE_NAME.fullmatch(stem):
+        section.fault(
+            "name", f"nothing, and the file's name gives {shown(stem)}", f"a name matching {IMAGE_NAME.pattern}"
+        )
+    return stem
 
 
 def read_overcommit(section: Section) -> Overcommit:

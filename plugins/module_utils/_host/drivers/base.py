@@ -93,5 +93,9 @@ class Driver(abc.ABC):
         """Remove the disk and all else that lies here for a member without a domain."""
 
     @abc.abstractmethod
+    def standing(self) -> set[str]:
+        """The sha256 of every image on which a disk here stands, of any resource, half-made ones included."""
+
+    @abc.abstractmethod
     def image_digest(self, resource: str, member: str) -> str:
         """The sha256 of the image on which the member's disk stands."""

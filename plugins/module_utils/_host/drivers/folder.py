@@ -15,6 +15,8 @@ from ..images import Images
 from .base import Seed
 
 _ASIDE = ".new-"
+_MARKER = "prepared.json"
+_STANDS_ON = "image.json"
 
 
 class Disk(abc.ABC):
@@ -28,7 +30,7 @@ class Disk(abc.ABC):
         self._members = members_dir(state, resource)
         self._images = Images(state)
         self.folder = os.path.join(self._members, member)
-        self._marker = os.path.join(self.folder, "prepared.json")
+        self._marker = os.path.join(self.folder, _MARKER)
 
     def marker(self) -> dict[str, t.Any] | None:
         """What the finished disk stands on, None while it is absent or half made."""
@@ -39,18 +41,20 @@ class Disk(abc.ABC):
         if self.marker() is not None:
             return
         self.remove()
-        digest = self._images.digest(spec.image, self.image_format)
-        self._begin()
+        with self._images.choosing():
+            digest = self._images.chosen(spec.image, self.image_format, spec.image_checksum)
+            self._begin(digest)
         self._make(digest, spec, seed)
         write_json(self._marker, {"driver": self.driver, "image": spec.image, "image_digest": digest})
         sync_dir(self._members)
 
-    def _begin(self) -> None:
-        """An empty folder that names its driver, there at once or not at all."""
+    def _begin(self, digest: str) -> None:
+        """A folder that names its driver and its image and holds nothing else, there at once or not at all."""
         aside = os.path.join(self._members, _ASIDE + self._member)
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside, mode=0o755)
         write_json(os.path.join(aside, "driver.json"), self.driver)
+        write_json(os.path.join(aside, _STANDS_ON), digest)
         os.rename(aside, self.folder)
 
     @abc.abstractmethod
@@ -112,7 +116,7 @@ def artefacts_of(state: str, resource: str, driver: str) -> list[dict[str, t.Any
     for member in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         if member.startswith(_ASIDE):
             continue
-        marker = read_json(os.path.join(folder, member, "prepared.json"))
+        marker = read_json(os.path.join(folder, member, _MARKER))
         # a folder without the name of its driver was made when there was only one
         if (read_json(os.path.join(folder, member, "driver.json")) or "lxc") == driver:
             found.append(
@@ -125,3 +129,19 @@ def artefacts_of(state: str, resource: str, driver: str) -> list[dict[str, t.Any
                 }
             )
     return found
+
+
+def standing_in(state: str) -> set[str]:
+    """The sha256 of every image on which a disk of any resource stands, or is being made.
+
+    Raises:
+        CorruptStateError: a disk does not tell its image.
+    """
+    found = set()
+    for resource in sorted(os.listdir(state)) if os.path.isdir(state) else ():
+        folder = members_dir(state, resource)
+        for member in os.listdir(folder) if os.path.isdir(folder) else ():
+            home = os.path.join(folder, member)
+            found.add(read_json(os.path.join(home, _STANDS_ON)))
+            found.add((read_json(os.path.join(home, _MARKER)) or {}).get("image_digest"))
+    return found - {None}

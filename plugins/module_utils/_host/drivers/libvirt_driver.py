@@ -17,7 +17,7 @@ from ..._model.identity import domain_name, member_mac
 from ..announce import announce
 from ..settings import Settings
 from .base import Driver, Ownership, Seed
-from .folder import Disk, artefacts_of
+from .folder import Disk, artefacts_of, standing_in
 from .libvirt_common import connect, libvirt, lookup, ownership_record, state_names
 
 _POLL = 0.05
@@ -81,6 +81,9 @@ class LibvirtDriver(Driver):
 
     def artefacts(self, resource: str) -> list[dict[str, t.Any]]:
         return artefacts_of(self._state, resource, self.name)
+
+    def standing(self) -> set[str]:
+        return standing_in(self._state)
 
     def image_digest(self, resource: str, member: str) -> str:
         marker = self._disk(resource, member).marker()

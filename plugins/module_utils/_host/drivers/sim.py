@@ -15,6 +15,7 @@ from ..._model.declaration import MemberSpec
 from ..._model.drivers import IMAGE_FORMATS, SIM
 from ..._model.errors import EnsembleError, RefusedError
 from ..._model.identity import domain_name, member_uuid
+from ..._model.image import FORMATS
 from ..files import locked, read_json, write_json
 from ..images import Images
 from .base import Driver, Ownership, Seed
@@ -32,10 +33,30 @@ class SimImages(Images):
         self._only_names = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
 
     def names(self) -> dict[str, dict[str, str]]:
-        return {**super().names(), **{name: {SIM: digest} for name, digest in self._only_names.items()}}
+        brought = {
+            name: {SIM: digest, **formats} for name, formats in super().names().items() for digest in formats.values()
+        }
+        return {**brought, **{name: {SIM: digest} for name, digest in self._only_names.items()}}
 
     def digest(self, name: str, kind: str) -> str:
-        return self._only_names.get(name) or super().digest(name, kind)
+        return self._only_names.get(name) or self.names().get(name, {}).get(kind) or super().digest(name, kind)
+
+    def chosen(self, name: str, kind: str, checksum: str | None) -> str:
+        if checksum is not None and (name in self._only_names or self.cached(checksum, kind)):
+            return checksum
+        return super().chosen(name, kind, checksum)
+
+    def named(self, name: str, kind: str, digest: str) -> bool:
+        return name in self._only_names or self.names().get(name, {}).get(kind) == digest
+
+    def cached(self, digest: str, kind: str) -> bool:
+        """Any file will do as the image of a machine that is none."""
+        kinds = FORMATS if kind == SIM else (kind,)
+        return any(super(SimImages, self).cached(digest, each) for each in kinds)
+
+    def _refuse_other(self, name: str, declared: str, found: str) -> None:
+        if declared != SIM:
+            super()._refuse_other(name, declared, found)
 
 
 class SimDriver(Driver):
@@ -77,6 +98,11 @@ class SimDriver(Driver):
                 for member, disk in sorted(disks.items())
             ]
 
+    def standing(self) -> set[str]:
+        with self._guard:
+            disks = self._load()["disks"].values()
+            return {str(disk["digest"]) for members in disks for disk in members.values() if "digest" in disk}
+
     def image_digest(self, resource: str, member: str) -> str:
         with self._guard:
             disk = self._load()["disks"].get(resource, {}).get(member, {})
@@ -93,12 +119,12 @@ class SimDriver(Driver):
     # -- changing
 
     def prepare(self, resource: str, member: str, spec: MemberSpec, seed: Seed) -> None:
-        with self._changing() as state:
+        with self._images.choosing(), self._changing() as state:
             disks = state["disks"].setdefault(resource, {})
             if disks.get(member, {}).get("prepared"):
                 return
-            digest = self._images.digest(spec.image, IMAGE_FORMATS[self.name])
-            disks[member] = {"prepared": False, "image": None}
+            digest = self._images.chosen(spec.image, IMAGE_FORMATS[self.name], spec.image_checksum)
+            disks[member] = {"prepared": False, "image": None, "digest": digest}
             self._save(state)
             disks[member] = {"prepared": True, "image": spec.image, "digest": digest}
             self._save(state)
