@@ -61,4 +61,5 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
         reserved_vcpus=vcpus,
         drivers=data["drivers"],
         accelerators=data["accelerators"],
+        templates=data.get("templates", {}),  # a host program that knows none says nothing of them
     )

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from .._model.declaration import Capacity, MemberSpec
 from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
-from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME
+from .._model.identity import BRIDGE_NAME, IMAGE_NAME, MEMBER_NAME, ROLE_NAME, TEMPLATE_NAME
 from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
 from .drivers.base import Driver, Ownership, Seed
+from .drivers.templates import Template, Templates
 from .files import RUN_DIR, STATE_DIR
 from .images import Images
 from .machine import cpu_count, memory_mb
@@ -60,6 +61,7 @@ class Host:
         run_dir: str = RUN_DIR,
         capacity: Capacity = _DETECTED,
         images: Images | None = None,
+        templates: Templates | None = None,
     ) -> None:
         self.drivers = drivers
         self.state = state
@@ -67,6 +69,7 @@ class Host:
         self.capacity = capacity
         self.name = name or socket.gethostname()
         self.images = images or Images(state)
+        self.templates = templates or Templates()
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
@@ -130,6 +133,7 @@ class Host:
             "memory_mb": self.capacity.memory_mb or memory_mb(),
             "vcpus": self.capacity.vcpus or cpu_count(),
             "images": self.images.names(),
+            "templates": self.templates.digests(),
             "drivers": status,
             "accelerators": self._accelerators(),
             "domains": domains,
@@ -208,6 +212,7 @@ class Host:
                 seed.fault(f"authorized_keys[{index}]", line, "a public key")
         seed.close()
         _checked(section)
+        self._template(spec)
         self._driver(spec).prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
         return {}
 
@@ -218,8 +223,11 @@ class Host:
         stateful = section.flag("stateful")
         _checked(section)
         driver = self._driver(spec)
+        template = self._template(spec)
         digest = driver.image_digest(batch.resource, member)
-        driver.define(Ownership(batch.resource, member, roles, batch.generation, batch.token, spec, digest, stateful))
+        driver.define(
+            Ownership(batch.resource, member, roles, batch.generation, batch.token, spec, digest, stateful, template)
+        )
         return {}
 
     def _start(self, batch: Batch, section: Section) -> t.Any:
@@ -264,6 +272,18 @@ class Host:
     def _driver(self, spec: MemberSpec) -> Driver:
         return self.drivers[spec.driver]
 
+    def _template(self, spec: MemberSpec) -> Template | None:
+        """The template that a member names, read and found good.
+
+        Raises:
+            TemplateError: `no_template`, `bad_template`.
+        """
+        if spec.template is None:
+            return None
+        template = self.templates.read(spec.template)
+        self._driver(spec).check_template(template)
+        return template
+
     def _driver_named(self, section: Section) -> Driver:
         name = section.choice("driver", sorted(self.drivers))
         if name is None:
@@ -284,6 +304,7 @@ class Host:
             dns=tuple(
                 Section({"dns": v}, raw.path, raw.faults).address("dns") or "" for v in raw.items("dns", "addresses")
             ),
+            template=raw.text("template", None, TEMPLATE_NAME, "a template's name"),
         )
         raw.close()
         return spec

@@ -73,10 +73,14 @@ class MemberSpec:
     bridge: str
     gateway: str | None
     dns: tuple[str, ...]
+    template: str | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """Plain data as it travels to the host program and stands in the ownership record."""
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
+        data = {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
+        if self.template is None:  # those without one keep the digest that they were defined with
+            del data["template"]
+        return data
 
     @functools.cached_property
     def digest(self) -> str:

@@ -91,5 +91,6 @@ class Roster:
             bridge=net.bridge if net else "",
             gateway=net.gateway if net else None,
             dns=net.dns if net else (),
+            template=settings.template,
         )
         self._members[name] = Member(name, roles, spec, hypervisor)

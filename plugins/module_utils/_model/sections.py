@@ -12,7 +12,7 @@ import typing as t
 from .addresses import Range, parse_range
 from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
 from .drivers import DRIVERS, SIM
-from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
+from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME, TEMPLATE_NAME
 from .reader import Section, label_pattern
 
 #: printable, and what a file system can store: no surrogates
@@ -30,6 +30,7 @@ class Settings(t.NamedTuple):
     image: str | None
     vcpus: int
     memory_mb: int
+    template: str | None = None
 
 
 def read_resource_name(top: Section) -> str:
@@ -148,6 +149,7 @@ def read_settings(section: Section, base: Settings, close: bool = False) -> Sett
         section.text("image", base.image, IMAGE_NAME, "an image's name"),
         section.integer("vcpus", base.vcpus, 1, 512),
         section.integer("memory_mb", base.memory_mb, 64, 2**24),
+        section.text("template", base.template, TEMPLATE_NAME, "a template's name"),
     )
     if close:
         section.close()

@@ -59,7 +59,7 @@ class Room:
             PlanError: no hypervisor can take it; says what each one lacks.
         """
         spec = member.spec
-        kind = (member.roles, member.hypervisor, spec.driver, spec.image, spec.memory_mb, spec.vcpus)
+        kind = (member.roles, member.hypervisor, spec.driver, spec.image, spec.template, spec.memory_mb, spec.vcpus)
         if kind not in self._queues:
             self._queues[kind] = _Queue(self, member)
         queue = self._queues[kind]
@@ -83,7 +83,7 @@ class Room:
         """Why a hypervisor cannot take a member; empty when it can."""
         if member.hypervisor is not None and member.hypervisor != hv.name:
             return f"the member is pinned to {member.hypervisor}"
-        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image)
+        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image, member.spec.template)
         if lack:
             return lack
         if self.memory[hv.name] < member.spec.memory_mb:

@@ -106,7 +106,7 @@ def _refuse_unknown_image(seen: ObservedHypervisor, member: Member, artefact: Ar
     """A member already placed needs its image only while its disk is still to be made."""
     if artefact is not None and artefact.prepared:
         return
-    lack = seen.lack(member.spec.driver, member.spec.image)
+    lack = seen.lack(member.spec.driver, member.spec.image, member.spec.template)
     if lack:
         raise PlanError(
             f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "

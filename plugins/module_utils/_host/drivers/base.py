@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ..._model.declaration import MemberSpec
+from .templates import Template
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Ownership:
     spec: MemberSpec
     image_digest: str
     stateful: bool
+    template: Template | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {
+        record = {
             "resource": self.resource,
             "member": self.member,
             "roles": list(self.roles),
@@ -45,6 +47,7 @@ class Ownership:
             "image_digest": self.image_digest,
             "stateful": self.stateful,
         }
+        return record if self.template is None else {**record, "template_digest": self.template.digest}
 
 
 class Driver(abc.ABC):
@@ -55,6 +58,14 @@ class Driver(abc.ABC):
     def accelerator(self) -> str | None:
         """How processors are realised here, as far as known; None where the driver has no such question."""
         return None
+
+    def check_template(self, template: Template) -> None:
+        """Refuse a template from which no member can be defined, before anything is made for it.
+
+        Raises:
+            TemplateError: `bad_template`.
+        """
+        return
 
     @abc.abstractmethod
     def domains(self) -> list[dict[str, t.Any]]:
