@@ -223,6 +223,9 @@ def test_a_container_from_a_template() -> None:
     assert len(domain.findall("cputune")) == 1
     assert (domain.findtext("os/type"), domain.findtext("os/init")) == ("exe", "/sbin/init")
     assert domain.findtext("os/initarg") == "x"
+    assert [console.get("type") for console in domain.findall("devices/console")] == ["pty"]
+    own = container("<domain><devices><console type='pty'><target port='0'/></console></devices></domain>")
+    assert len(own.findall("devices/console")) == 1
     [root] = domain.findall("devices/filesystem")
     assert root.find("source").get("dir") == "/root-of-it"  # type: ignore[union-attr]
     assert domain.find("devices/interface/mac").get("address") == member_mac("demo", "head-0")  # type: ignore[union-attr]

@@ -41,15 +41,17 @@ class LxcDriver(LibvirtDriver):
 
 def domain_xml(ownership: Ownership, root: str, settings: Settings) -> str:
     """The domain's definition."""
-    domain, devices = builtin_base("lxc")
+    domain, _devices = builtin_base("lxc")
     system = ET.SubElement(domain, "os")
     add_text(system, "type", "exe")
     add_text(system, "init", "/sbin/init")
-    ET.SubElement(devices, "console", type="pty")
     filesystem = ET.Element("filesystem", type="mount", accessmode="passthrough")
     ET.SubElement(filesystem, "source", dir=root)
     ET.SubElement(filesystem, "target", dir="/")
     domain = member_domain(domain, _RULES, ownership, settings, [filesystem])
+    devices = child_of(domain, "devices")
+    if devices.find("console[@type='pty']") is None:  # no container starts without one
+        ET.SubElement(devices, "console", type="pty")
     # LXC does not enforce vcpus; a quota of that many full CPUs does
     tune = child_of(domain, "cputune")
     add_text(tune, "period", str(_PERIOD_US))
