@@ -53,7 +53,9 @@ options:
     type: dict
     required: true
   defaults:
-    description: Settings for all members, C(driver) (C(lxc) or C(qemu)), C(image), C(vcpus) and C(memory_mb) (MiB).
+    description:
+      - Settings for all members, C(driver) (C(lxc) or C(qemu)), C(image), C(vcpus), C(memory_mb) (MiB) and C(template),
+        the name of a domain template on the hypervisors.
     type: dict
   roles:
     description:

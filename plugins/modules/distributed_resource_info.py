@@ -42,7 +42,7 @@ members:
       accelerator: kvm
       state: running
 hypervisors:
-  description: The pool, with what each hypervisor has to give, the images in its cache and the drivers that work there.
+  description: The pool, with what each hypervisor has to give, images, templates, and the drivers that work there.
   returned: success
   type: list
   elements: dict
@@ -54,6 +54,7 @@ hypervisors:
       image_formats: {batch-node: [qcow2, tar]}
       drivers: {lxc: ok, qemu: ok}
       accelerators: {qemu: kvm}
+      templates: [uefi]
       members: 2
 desired:
   description: The state that was last asked for; V(absent) when the resource was never started.

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 KNOWN_UUID = "a4cdadd1-cdb0-55c2-a54e-92ada36e06a8"
 KNOWN_MAC = "0e:1a:6f:b3:d2:26"
 KNOWN_DIGEST = "dd734403955ce5a1985af938026046308b65a9c02fb57cf776180bc05eacc858"
-KNOWN_SPEC_DIGEST = "072a33a5f6cc3c4f43723627a455f5ee9510a6180c57936abe63e9a1538a1e8a"
+KNOWN_SPEC_DIGEST = "367e9785c9b494e610f015b3ae653f2735877543015c50b8993b6e770c50c91e"
 
 
 def shuffled(data: t.Any, chance: random.Random, keep: t.Container[str] = ("roles",)) -> t.Any:

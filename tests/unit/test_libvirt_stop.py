@@ -30,6 +30,7 @@ class FakeLibvirt:
     VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA = 2
     VIR_DOMAIN_UNDEFINE_NVRAM = 4
     VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA = 16
+    VIR_DOMAIN_UNDEFINE_TPM = 32
 
 
 class FakeDomain:
@@ -86,22 +87,22 @@ Stopped = t.Callable[[FakeDomain, float], t.Tuple[bool, t.List[str]]]
 
 
 def test_a_member_that_listens_is_asked_once(stopped: Stopped) -> None:
-    assert stopped(FakeDomain(1), 5) == (False, ["button", "undefine 23"])
+    assert stopped(FakeDomain(1), 5) == (False, ["button", "undefine 55"])
 
 
 def test_one_that_did_not_listen_yet_is_asked_again(stopped: Stopped) -> None:
-    assert stopped(FakeDomain(3), 5) == (False, ["button"] * 3 + ["undefine 23"])
+    assert stopped(FakeDomain(3), 5) == (False, ["button"] * 3 + ["undefine 55"])
 
 
 def test_one_that_never_listens_is_ended_at_the_deadline(stopped: Stopped) -> None:
     forced, calls = stopped(FakeDomain(10**9), 0.05)
     assert forced is True
-    assert calls[-2:] == ["destroy", "undefine 23"]
+    assert calls[-2:] == ["destroy", "undefine 55"]
 
 
 def test_a_paused_one_is_ended_at_once(stopped: Stopped) -> None:
     domain = FakeDomain(1, FakeLibvirt.VIR_DOMAIN_PAUSED)
-    assert stopped(domain, 60) == (True, ["destroy", "undefine 23"])
+    assert stopped(domain, 60) == (True, ["destroy", "undefine 55"])
 
 
 class RecordedDomain:

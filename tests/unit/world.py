@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.drivers.base import Ownership, Seed
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.drivers.sim import SimDriver
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.drivers.templates import Templates
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.files import write_json
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.images import Images
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.serve import handle
@@ -112,7 +113,8 @@ def host_at(folder: pathlib.Path, name: str) -> Host:
     names = state / "images" / "names"
     names.mkdir(parents=True, exist_ok=True)
     write_json(str(names / "node.json"), {"tar": {"sha256": IMAGE, "source": {}}})
-    return Host({"lxc": WatchedDriver(str(state))}, str(state), name, str(state / ".run"))
+    templates = Templates(str(state / ".templates"))
+    return Host({"lxc": WatchedDriver(str(state))}, str(state), name, str(state / ".run"), templates=templates)
 
 
 def driver_of(host: Host) -> WatchedDriver:

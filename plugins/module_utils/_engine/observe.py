@@ -64,4 +64,5 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
         drivers=data["drivers"],
         accelerators=data["accelerators"],
         voters=data.get("voters", ""),
+        templates=data.get("templates", {}),  # a host program that knows none says nothing of them
     )

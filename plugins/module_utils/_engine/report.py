@@ -75,6 +75,7 @@ def hypervisor_facts(observation: Observation) -> list[dict[str, t.Any]]:
             "image_formats": {name: sorted(formats) for name, formats in sorted(hv.images.items())},
             "drivers": dict(hv.drivers),
             "accelerators": dict(hv.accelerators),
+            "templates": sorted(hv.templates),
             "members": members.get(hv.name, 0),
         }
         for hv in observation.hypervisors

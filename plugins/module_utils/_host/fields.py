@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from .._model.declaration import MemberSpec
-from .._model.identity import BRIDGE_NAME, IMAGE_NAME
+from .._model.identity import BRIDGE_NAME, IMAGE_NAME, TEMPLATE_NAME
 from .._model.image import SHA256
 from .._model.reader import Section
 
@@ -28,6 +28,7 @@ def read_spec(section: Section, drivers: t.Iterable[str]) -> MemberSpec:
             Section({"dns": v}, raw.path, raw.faults).address("dns") or "" for v in raw.items("dns", "addresses")
         ),
         image_checksum=raw.text("image_checksum", None, SHA256, "a SHA-256 in hexadecimal"),
+        template=raw.text("template", None, TEMPLATE_NAME, "a template's name"),
     )
     raw.close()
     return spec

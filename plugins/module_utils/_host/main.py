@@ -18,17 +18,20 @@ from .serve import serve
 from .settings import Settings, read_settings
 from .verbs import Host
 
-USAGE = f"""usage: {COMMAND} [--read-only | --boot | --version]
-  (nothing)    answer one JSON request per line on standard input
-  --read-only  the same, but only {" and ".join(sorted(READ_ONLY))}
-  --boot       start the members that are wanted here after this machine's boot"""
+USAGE = f"""usage: {COMMAND} [--read-only | --boot | --check-template FILE | --version]
+  (nothing)         answer one JSON request per line on standard input
+  --read-only       the same, but only {" and ".join(sorted(READ_ONLY))}
+  --boot            start the members that are wanted here after this machine's boot
+  --check-template  tell whether a domain template is of use"""
 
 
 def main(argv: t.Sequence[str]) -> int:
-    """Exit code 0 when the input ended or all was decided, 2 for a wrong call, 1 for bad settings or no decision."""
+    """Exit code 0 when all went well, 2 for a wrong call, 1 for bad settings, a bad template or no decision."""
     if list(argv) == ["--version"]:
         sys.stdout.write(json.dumps({"version": VERSION, "protocol": PROTOCOL}) + "\n")
         return 0
+    if len(argv) == 2 and argv[0] == "--check-template":
+        return _check_template(argv[1])
     if list(argv) not in ([], ["--read-only"], ["--boot"]):
         sys.stderr.write(USAGE + "\n")
         return 2
@@ -45,6 +48,19 @@ def main(argv: t.Sequence[str]) -> int:
 
         return 0 if Boot(drivers, STATE_DIR, _say).run() else 1
     serve(Host(drivers, read_only="--read-only" in argv), sys.stdin.buffer, sys.stdout.buffer)
+    return 0
+
+
+def _check_template(path: str) -> int:
+    from .drivers.lxc import LxcDriver
+    from .drivers.qemu import QemuDriver
+    from .drivers.templates import refuse_useless
+
+    try:
+        refuse_useless(path, [LxcDriver.rules, QemuDriver.rules])
+    except EnsembleError as error:
+        sys.stderr.write(error.msg + "\n")
+        return 1
     return 0
 
 

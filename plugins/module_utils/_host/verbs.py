@@ -9,7 +9,7 @@ import socket
 import typing as t
 from dataclasses import dataclass
 
-from .._model.declaration import Capacity
+from .._model.declaration import Capacity, MemberSpec
 from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import MEMBER_NAME, ROLE_NAME
@@ -17,6 +17,7 @@ from .._model.protocol import PROTOCOL, VERSION
 from .._model.reader import Section
 from .._model.sections import read_labels
 from .drivers.base import Driver, Ownership, Seed
+from .drivers.templates import Template, Templates
 from .fields import read_spec
 from .files import RUN_DIR, STATE_DIR
 from .image_verbs import ImageVerbs
@@ -64,6 +65,7 @@ class Host:
         capacity: Capacity = _DETECTED,
         images: Images | None = None,
         read_only: bool = False,
+        templates: Templates | None = None,
     ) -> None:
         self.drivers = drivers
         self.state = state
@@ -72,6 +74,7 @@ class Host:
         self.read_only = read_only
         self.name = name or socket.gethostname()
         self.images = images or Images(state)
+        self.templates = templates or Templates()
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
@@ -136,6 +139,7 @@ class Host:
             "memory_mb": self.capacity.memory_mb or memory_mb(),
             "vcpus": self.capacity.vcpus or cpu_count(),
             "images": self.images.names(),
+            "templates": self.templates.digests(),
             "drivers": status,
             "accelerators": self._accelerators(),
             "domains": domains,
@@ -222,6 +226,7 @@ class Host:
                 seed.fault(f"authorized_keys[{index}]", line, "a public key")
         seed.close()
         _checked(section)
+        self._template(spec)
         self.drivers[spec.driver].prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
         return {}
 
@@ -234,8 +239,9 @@ class Host:
         _checked(section)
         driver = self.drivers[spec.driver]
         digest = driver.image_digest(batch.resource, member)
+        template = self._template(spec)
         owner = (batch.resource, member, roles, batch.generation, batch.token, spec, digest)
-        driver.define(Ownership(*owner, stateful, autostart, labels))
+        driver.define(Ownership(*owner, stateful, autostart, labels, template))
         return {}
 
     def _start(self, batch: Batch, section: Section) -> t.Any:
@@ -271,6 +277,18 @@ class Host:
         return set().union(*(driver.standing() for driver in self.drivers.values()))
 
     # -- fields
+
+    def _template(self, spec: MemberSpec) -> Template | None:
+        """The template that a member names, read and found good.
+
+        Raises:
+            TemplateError: `no_template`, `bad_template`.
+        """
+        if spec.template is None:
+            return None
+        template = self.templates.read(spec.template)
+        self.drivers[spec.driver].check_template(template)
+        return template
 
     def _driver_named(self, section: Section) -> Driver:
         name = section.choice("driver", sorted(self.drivers))

@@ -80,13 +80,11 @@ class MemberSpec:
     gateway: str | None
     dns: tuple[str, ...]
     image_checksum: str | None = None
+    template: str | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """Plain data as it travels to the host program and stands in the ownership record."""
-        data = {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
-        if self.image_checksum is None:  # members that declare none have the digest that they always had
-            del data["image_checksum"]
-        return data
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "dns": list(self.dns)}
 
     @functools.cached_property
     def digest(self) -> str:

@@ -16,10 +16,14 @@ import uuid
 #: namespace of all UUIDs of this project (RFC 9562, version 5)
 _NAMESPACE = uuid.UUID("6f0d3c0a-7f6b-5f0e-9f0f-3a9c2f6f1d10")
 
+#: XML namespace of the ownership record in a domain's metadata
+METADATA_NS = "https://ensemble.stacks/ns/member/1"
+
 RESOURCE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,29}")
 MEMBER_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 IMAGE_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+TEMPLATE_NAME = IMAGE_NAME
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 #: words that mean something else where a resource's or a role's name would stand

@@ -46,6 +46,7 @@ class ObservedHypervisor:
         drivers: driver -> `ok`, or why it does not work there.
         accelerators: driver -> how it realises processors, `untried` before its first member.
         voters: digest of what it was told of the resource's voters, empty when nobody told it.
+        templates: name of a domain template -> sha256 of its file.
     """
 
     name: str
@@ -59,15 +60,16 @@ class ObservedHypervisor:
     drivers: t.Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(IMAGE_FORMATS, AVAILABLE))
     accelerators: t.Mapping[str, str] = field(default_factory=dict)
     voters: str = ""
+    templates: t.Mapping[str, str] = field(default_factory=dict)
 
-    def lack(self, driver: str, image: str) -> str:
-        """Why no disk for a member of this driver can be made from this image here; empty when it can."""
+    def lack(self, driver: str, image: str, template: str | None = None) -> str:
+        """Why no member of this driver can be made from this image and template here; empty when it can."""
         status = self.drivers.get(driver, "the host program does not know it")
         if status != AVAILABLE:
             return f"driver {driver} is not available there ({status})"
         formats = self.images.get(image, {})
         if IMAGE_FORMATS[driver] in formats:
-            return ""
+            return "" if template is None or template in self.templates else f"template {template} is not there"
         if formats:
             known = ", ".join(sorted(formats))
             return f"image {image} is there as {known} only, driver {driver} takes {IMAGE_FORMATS[driver]}"

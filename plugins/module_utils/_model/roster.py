@@ -94,6 +94,7 @@ class Roster:
             bridge=net.bridge if net else "",
             gateway=net.gateway if net else None,
             dns=net.dns if net else (),
+            template=settings.template,
         )
         known = (settings.autostart, dict(settings.labels), settings.source)
         self._members[name] = Member(name, roles, spec, hypervisor, stateful, *known)

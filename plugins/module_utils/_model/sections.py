@@ -12,7 +12,7 @@ import typing as t
 from .addresses import Range, parse_range
 from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
 from .drivers import DRIVERS, SIM
-from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME
+from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME, TEMPLATE_NAME
 from .image import FORMATS, SHA256, URL, ImageSource, stem_of
 from .reader import REQUIRED, Section, label_pattern, shown
 
@@ -40,6 +40,7 @@ class Settings(t.NamedTuple):
     labels: t.Mapping[str, str] = {}
     source: ImageSource | None = None
     file: str = "declaration"
+    template: str | None = None
 
 
 def read_resource_name(top: Section) -> str:
@@ -169,6 +170,7 @@ def read_settings(section: Section, base: Settings, close: bool = False) -> Sett
         {**base.labels, **read_labels(section)},
         origin,
         base.file,
+        section.text("template", base.template, TEMPLATE_NAME, "a template's name"),
     )
     if close:
         section.close()

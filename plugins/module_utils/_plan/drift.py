@@ -65,7 +65,7 @@ def changes_of(member: Member, domain: Domain | None, artefact: Artefact | None)
         return []
     lived, declared = record.get("spec", {}), member.spec.as_dict()
     found = [
-        Change(name, lived.get(name), value, _needs(member.spec.driver, name))
+        Change(name, lived.get(name), value, _needs(member, name, artefact))
         for name, value in declared.items()
         if lived.get(name) != value
     ]
@@ -90,10 +90,21 @@ def _of_disk(member: Member, artefact: Artefact | None) -> list[Change]:
         return []
     if artefact.image is not None and artefact.image != member.spec.image:
         return [Change("image", artefact.image, member.spec.image, REBUILD)]
+    if not _has_content(member, artefact):
+        return [Change("image_checksum", artefact.image_digest, member.spec.image_checksum, REBUILD)]
     return []
 
 
-def _needs(driver: str, name: str) -> str:
+def _has_content(member: Member, artefact: Artefact | None) -> bool:
+    """Whether the disk stands on the content that the declaration asks for, as far as it asks for any."""
+    wanted = member.spec.image_checksum
+    return wanted is None or (artefact is not None and artefact.image_digest in (None, wanted))
+
+
+def _needs(member: Member, name: str, artefact: Artefact | None) -> str:
+    driver = member.spec.driver
+    if name == "image_checksum":
+        return LIVE if _has_content(member, artefact) else REBUILD
     if name in _LIVE.get(driver, ()):
         return LIVE
     return RESTART if name in _DEFINED else REBUILD

@@ -67,7 +67,7 @@ class Room:
             PlanError: no hypervisor can take it; says what each one lacks.
         """
         spec = member.spec
-        kind = (member.roles, member.hypervisor, spec.driver, spec.image, spec.memory_mb, spec.vcpus)
+        kind = (member.roles, member.hypervisor, spec.driver, spec.image, spec.template, spec.memory_mb, spec.vcpus)
         if kind not in self._queues:
             self._queues[kind] = _Queue(self, member)
         queue = self._queues[kind]
@@ -95,7 +95,8 @@ class Room:
             return f"the member is pinned to {member.hypervisor}"
         if hv.maintenance:
             return "it is in maintenance"
-        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image) or self._enemy(member, hv)
+        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image, member.spec.template)
+        lack = lack or self._enemy(member, hv)
         if lack:
             return lack
         if self.memory[hv.name] < member.spec.memory_mb:

@@ -144,7 +144,8 @@ class _Draft:
         """A disk is made only where the image is, which is known before anything is touched."""
         for step in (*steps.down, *steps.up):
             seen = self._hypervisors[step.hypervisor]
-            lack = seen.lack(member.spec.driver, member.spec.image) if step.verb == "prepare" else ""
+            spec = member.spec
+            lack = seen.lack(spec.driver, spec.image, spec.template) if step.verb == "prepare" else ""
             if lack:
                 raise PlanError(
                     f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "

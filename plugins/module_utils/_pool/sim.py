@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._host.drivers.sim import SimDriver, SimImages
+from .._host.drivers.templates import Templates
 from .._host.serve import handle
 from .._host.verbs import Batch, Host
 from .._model.declaration import Capacity, Hypervisor
@@ -92,6 +93,7 @@ class SimHost(Host):
             os.path.join(folder, "run", _boot_id()),
             settings.capacity,
             cache,
+            templates=Templates(os.path.join(folder, "templates")),
         )
 
     def act(self, batch: Batch, fields: t.Mapping[str, t.Any]) -> t.Any:

@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ..._model.declaration import MemberSpec
+from .templates import Template
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Ownership:
     stateful: bool
     autostart: bool = False
     labels: t.Mapping[str, str] = field(default_factory=dict)
+    template: Template | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {
+        record = {
             "resource": self.resource,
             "member": self.member,
             "roles": list(self.roles),
@@ -49,6 +51,7 @@ class Ownership:
             "autostart": self.autostart,
             "labels": dict(self.labels),
         }
+        return record if self.template is None else {**record, "template_digest": self.template.digest}
 
 
 class Driver(abc.ABC):
@@ -59,6 +62,14 @@ class Driver(abc.ABC):
     def accelerator(self) -> str | None:
         """How processors are realised here, as far as known; None where the driver has no such question."""
         return None
+
+    def check_template(self, template: Template) -> None:
+        """Refuse a template from which no member can be defined, before anything is made for it.
+
+        Raises:
+            TemplateError: `bad_template`.
+        """
+        return
 
     @abc.abstractmethod
     def domains(self) -> list[dict[str, t.Any]]:

@@ -10,6 +10,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..._model.errors import EnsembleError, RefusedError
+from ..._model.identity import METADATA_NS
 
 try:
     import libvirt
@@ -18,7 +19,6 @@ except ImportError:  # reported by connect(): only a hypervisor needs it
 
 __all__ = ["connect", "ensure_namespace", "libvirt", "lookup", "metadata_element", "ownership_record", "state_names"]
 
-METADATA_NS = "https://ensemble.stacks/ns/member/1"
 _PREFIX = "ensemble"
 
 

@@ -19,6 +19,7 @@ from ..settings import Settings
 from .base import Driver, Ownership, Seed
 from .folder import Disk, artefacts_of, standing_in
 from .libvirt_common import connect, libvirt, lookup, ownership_record, state_names
+from .templates import Rules, Template
 
 _POLL = 0.05
 #: seconds after which a member that still runs is asked once more: its systemd may not have been listening yet
@@ -29,6 +30,7 @@ class LibvirtDriver(Driver):
     """Members as domains of one of libvirt's drivers."""
 
     uri: t.ClassVar[str]
+    rules: t.ClassVar[Rules]
 
     def __init__(self, state: str, settings: Settings) -> None:
         self._state = state
@@ -90,6 +92,9 @@ class LibvirtDriver(Driver):
         if marker is None:
             raise EnsembleError(f"member {member} of {resource} has no finished disk here", code="not_prepared")
         return str(marker["image_digest"])
+
+    def check_template(self, template: Template) -> None:
+        template.domain(self.rules)
 
     def prepare(self, resource: str, member: str, spec: MemberSpec, seed: Seed) -> None:
         domain = self._domain(resource, member)

@@ -10,15 +10,18 @@ import xml.etree.ElementTree as ET
 from ..._model.declaration import MemberSpec
 from ..settings import Settings
 from .base import Ownership
-from .domain_xml import add_text, begin_domain
+from .domain_xml import add_text, builtin_base, child_of, member_domain
 from .libvirt_common import libvirt
 from .libvirt_driver import LibvirtDriver
 from .overlay import Overlay
+from .templates import Rules
 
 #: systemd's SIGRTMIN+4 means power off; libvirt counts real-time signals from VIR_DOMAIN_PROCESS_SIGNAL_RT0 = 32 as
 #: the kernel does, glibc's SIGRTMIN is 34. Unlike `shutdown` it needs no initctl socket in the member.
 _POWER_OFF_SIGNAL = 38
 _PERIOD_US = 100_000
+_QUOTA = "nothing: it holds the member to its vcpus"
+_RULES = Rules(("lxc",), {"cputune/period": _QUOTA, "cputune/quota": _QUOTA}, frozenset({"/"}))
 
 
 class LxcDriver(LibvirtDriver):
@@ -26,6 +29,7 @@ class LxcDriver(LibvirtDriver):
 
     name = "lxc"
     uri = "lxc:///system"
+    rules = _RULES
 
     def _disk(self, resource: str, member: str) -> Overlay:
         return Overlay(self._state, resource, member)
@@ -45,16 +49,19 @@ class LxcDriver(LibvirtDriver):
 
 def domain_xml(ownership: Ownership, root: str, settings: Settings) -> str:
     """The domain's definition."""
-    domain, devices = begin_domain("lxc", ownership, settings)
-    # LXC does not enforce vcpus; a quota of that many full CPUs does
-    tune = ET.SubElement(domain, "cputune")
-    add_text(tune, "period", str(_PERIOD_US))
-    add_text(tune, "quota", str(_PERIOD_US * ownership.spec.vcpus))
+    domain, _devices = builtin_base("lxc")
     system = ET.SubElement(domain, "os")
     add_text(system, "type", "exe")
     add_text(system, "init", "/sbin/init")
-    filesystem = ET.SubElement(devices, "filesystem", type="mount", accessmode="passthrough")
+    filesystem = ET.Element("filesystem", type="mount", accessmode="passthrough")
     ET.SubElement(filesystem, "source", dir=root)
     ET.SubElement(filesystem, "target", dir="/")
-    ET.SubElement(devices, "console", type="pty")
+    domain = member_domain(domain, _RULES, ownership, settings, [filesystem])
+    devices = child_of(domain, "devices")
+    if devices.find("console[@type='pty']") is None:  # no container starts without one
+        ET.SubElement(devices, "console", type="pty")
+    # LXC does not enforce vcpus; a quota of that many full CPUs does
+    tune = child_of(domain, "cputune")
+    add_text(tune, "period", str(_PERIOD_US))
+    add_text(tune, "quota", str(_PERIOD_US * ownership.spec.vcpus))
     return ET.tostring(domain, encoding="unicode")

@@ -8,15 +8,19 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..settings import Settings
-from .accelerator import KVM, accelerator, known_accelerator
+from .accelerator import KVM, TCG, accelerator, known_accelerator
 from .base import Ownership
-from .domain_xml import add_text, begin_domain
+from .domain_xml import add_text, builtin_base, child_of, member_domain
 from .libvirt_common import libvirt
 from .libvirt_driver import LibvirtDriver
 from .qcow import QcowDisk
+from .templates import Rules
 
 #: libvirt's words for the two kinds
-_KINDS = {"kvm": "kvm", "tcg": "qemu"}
+_KINDS = {KVM: "kvm", TCG: "qemu"}
+_FOUND = {word: found for found, word in _KINDS.items()}
+_ROOT, _SEED = "vda", "vdb"
+_RULES = Rules(tuple(_FOUND), targets=frozenset({_ROOT, _SEED}))
 
 
 class QemuDriver(LibvirtDriver):
@@ -24,6 +28,7 @@ class QemuDriver(LibvirtDriver):
 
     name = "qemu"
     uri = "qemu:///system"
+    rules = _RULES
 
     def accelerator(self) -> str | None:
         return known_accelerator()
@@ -32,7 +37,9 @@ class QemuDriver(LibvirtDriver):
         return QcowDisk(self._state, resource, member)
 
     def _xml(self, ownership: Ownership) -> str:
-        found = accelerator(self.connection, self._settings.partition)
+        template = ownership.template
+        fixed = _FOUND.get(template.domain(_RULES).get("type", "")) if template is not None else None
+        found = fixed or accelerator(self.connection, self._settings.partition)
         return domain_xml(ownership, self._disk(ownership.resource, ownership.member), self._settings, found)
 
     def _power_off(self, domain: t.Any) -> None:
@@ -44,12 +51,27 @@ class QemuDriver(LibvirtDriver):
             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
             | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
             | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_TPM", 0)  # from libvirt 8.9 on
         )
 
 
 def domain_xml(ownership: Ownership, disk: QcowDisk, settings: Settings, found: str) -> str:
-    """The domain's definition. Few devices: an emulated guest pays for looking at each."""
-    domain, devices = begin_domain(_KINDS[found], ownership, settings, {"accelerator": found})
+    """The domain's definition."""
+    root = _disk(disk.path, "qcow2", _ROOT)
+    backing = ET.SubElement(root, "backingStore", type="file")
+    ET.SubElement(backing, "format", type="qcow2")
+    ET.SubElement(backing, "source", file=disk.base(ownership.image_digest))
+    ET.SubElement(backing, "backingStore")
+    seed = _disk(disk.seed, "raw", _SEED)
+    ET.SubElement(seed, "readonly")
+    base = _builtin(found, disk.console)
+    domain = member_domain(base, _RULES, ownership, settings, [root, seed], {"accelerator": found})
+    return ET.tostring(domain, encoding="unicode")
+
+
+def _builtin(found: str, console: str) -> ET.Element:
+    """The built-in base. Few devices: an emulated guest pays for looking at each."""
+    domain, devices = builtin_base(_KINDS[found])
     system = ET.SubElement(domain, "os")
     add_text(system, "type", "hvm", machine="pc")
     ET.SubElement(system, "boot", dev="hd")
@@ -57,23 +79,15 @@ def domain_xml(ownership: Ownership, disk: QcowDisk, settings: Settings, found: 
     for feature in ("acpi", "apic"):
         ET.SubElement(features, feature)
     _processor(domain, found)
-    card = devices.find("interface")
-    if card is not None:
-        ET.SubElement(card, "model", type="virtio")
-    root = _disk(devices, disk.path, "qcow2", "vda")
-    backing = ET.SubElement(root, "backingStore", type="file")
-    ET.SubElement(backing, "format", type="qcow2")
-    ET.SubElement(backing, "source", file=disk.base(ownership.image_digest))
-    ET.SubElement(backing, "backingStore")
-    ET.SubElement(_disk(devices, disk.seed, "raw", "vdb"), "readonly")
+    ET.SubElement(child_of(devices, "interface"), "model", type="virtio")
     serial = ET.SubElement(devices, "serial", type="pty")
-    ET.SubElement(serial, "log", file=disk.console, append="on")  # virtlogd bounds and rotates it
+    ET.SubElement(serial, "log", file=console, append="on")  # virtlogd bounds and rotates it
     random = ET.SubElement(devices, "rng", model="virtio")
     add_text(random, "backend", "/dev/urandom", model="random")
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(devices, "memballoon", model="none")
     ET.SubElement(ET.SubElement(devices, "video"), "model", type="none")
-    return ET.tostring(domain, encoding="unicode")
+    return domain
 
 
 def _processor(domain: ET.Element, found: str) -> None:
@@ -86,8 +100,8 @@ def _processor(domain: ET.Element, found: str) -> None:
     ET.SubElement(cpu, "feature", policy="disable", name="cx16")
 
 
-def _disk(devices: ET.Element, path: str, kind: str, target: str) -> ET.Element:
-    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+def _disk(path: str, kind: str, target: str) -> ET.Element:
+    disk = ET.Element("disk", type="file", device="disk")
     ET.SubElement(disk, "driver", name="qemu", type=kind)
     ET.SubElement(disk, "source", file=path)
     ET.SubElement(disk, "target", dev=target, bus="virtio")
