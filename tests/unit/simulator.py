@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.drivers import IMAGE_FORMATS
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import digest_of, domain_name, member_uuid
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import (
     Artefact,
@@ -16,8 +17,10 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed im
     ObservedHypervisor,
     Record,
 )
-from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import Action, Plan
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.actions import FETCH, Action, Plan
 
+#: what an image that is fetched holds
+FETCHED = "f" * 64
 IMAGES = {"node": {"tar": "0" * 64, "qcow2": "2" * 64}, "platform": {"tar": "1" * 64}}
 
 
@@ -63,6 +66,9 @@ def after(plan: Plan, seen: Observation) -> Observation:
 
 
 def _act(hv: ObservedHypervisor, action: Action, resource: str) -> ObservedHypervisor:
+    if action.verb == FETCH:
+        name, kind = action.args["name"], action.args["format"]
+        return replace(hv, images={**hv.images, name: {**hv.images.get(name, {}), kind: FETCHED}})
     name = domain_name(resource, action.member)
     domain = next((domain for domain in hv.domains if domain.name == name), None)
     artefact = next((artefact for artefact in hv.artefacts if artefact.member == action.member), None)
@@ -78,7 +84,15 @@ def _act(hv: ObservedHypervisor, action: Action, resource: str) -> ObservedHyper
         assert action.verb == "prepare" or domain is None, f"the disk of {name} goes while its domain is defined"
         spec = action.args.get("spec", {})
         assert action.verb == "remove" or artefact is None or not artefact.prepared, f"{name} has its disk already"
-        made = (Artefact(action.member, spec["driver"], True, spec["image"]),) if action.verb == "prepare" else ()
+        if action.verb == "prepare":
+            kind = IMAGE_FORMATS[spec["driver"]]
+            assert kind in hv.images.get(spec["image"], {}), f"{spec['image']} is not on {hv.name}"
+            assert spec["image_checksum"] in (None, hv.images[spec["image"]][kind])
+        made = (
+            (Artefact(action.member, spec["driver"], True, spec["image"], spec["image_checksum"]),)
+            if action.verb == "prepare"
+            else ()
+        )
         return replace(hv, artefacts=artefacts + made)
     if action.verb == "define":
         assert artefact is not None, f"{name} is defined without a disk"

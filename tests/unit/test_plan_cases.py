@@ -47,7 +47,7 @@ def domain_of(resource: Resource, name: str, life: t.Mapping[str, t.Any]) -> Dom
         return None
     declared: Member | None = next((member for member in resource.members if member.name == name), None)
     facts = {key: life[key] for key in ("labels", "autostart") if key in life}
-    differs = {key: value for key, value in life.items() if key not in ("at", "state", "disk", *facts)}
+    differs = {key: value for key, value in life.items() if key not in ("at", "state", "disk", "disk_digest", *facts)}
     base = (declared or resource.members[0]).spec.as_dict()
     spec = {**base, "address": base["address"] if declared else "10.0.0.99", **differs}
     roles = list(declared.roles) if declared else []
@@ -89,7 +89,11 @@ def observed(case: Case, resource: Resource) -> Observation:
                 domains=tuple(domain for domain in domains if domain is not None),
                 artefacts=tuple(
                     Artefact(
-                        member, here[member].get("driver", "lxc"), disk == "whole", here[member].get("image", "node")
+                        member,
+                        here[member].get("driver", "lxc"),
+                        disk == "whole",
+                        here[member].get("image", "node"),
+                        here[member].get("disk_digest"),
                     )
                     for member, disk in disks.items()
                 ),

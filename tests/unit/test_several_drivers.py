@@ -54,7 +54,7 @@ def test_a_driver_that_is_away_is_told_and_the_other_one_serves(tmp_path: pathli
     seen = observe(host, request)
     assert seen["drivers"] == {"lxc": "ok", "qemu": "no such driver"}
     assert seen["accelerators"] == {"qemu": "untried"}
-    assert hypervisor_from("hv1", "demo", seen).lack("qemu", "node") == (
+    assert hypervisor_from("hv1", "demo", seen).lack(replace(parsed().members[0].spec, driver="qemu")) == (
         "driver qemu is not available there (no such driver)"
     )
     host.drivers = {"qemu": AwayDriver(str(tmp_path))}

@@ -310,8 +310,9 @@ def test_a_hypervisor_without_the_template_is_passed_over() -> None:
     images = {"node": {"tar": DIGEST}}
     without, with_it = (ObservedHypervisor(hv.name, 4096, 4, images) for hv in resource.pool)
     with_it = replace(with_it, templates={"own": DIGEST})
-    assert without.lack("lxc", "node", "own") == "template own is not there"
-    assert with_it.lack("lxc", "node", "own") == without.lack("lxc", "node") == ""
+    spec = resource.members[0].spec
+    assert without.lack(spec) == "template own is not there"
+    assert with_it.lack(spec) == without.lack(replace(spec, template=None)) == ""
     plan = plan_started(resource, Observation("demo", (without, with_it)))
     assert {action.hypervisor for action in plan.actions} == {"hv2"}
     with pytest.raises(PlanError, match="hv2: template own is not there"):

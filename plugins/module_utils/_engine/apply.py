@@ -9,9 +9,13 @@ import typing as t
 
 from .._election.lease import Lease
 from .._model.errors import EnsembleError
-from .._plan.actions import Action
+from .._model.image import ImageSource
+from .._plan.actions import FETCH, Action
 from .._pool.pool import Pool, raise_together
 from .._pool.session import Session
+from .images import ensure_image
+
+Sources = t.Mapping[t.Tuple[str, str], ImageSource]
 
 #: seconds for one batch, besides what a stop may take
 BATCH_TIMEOUT = 120.0
@@ -20,12 +24,16 @@ BATCH_TIMEOUT = 120.0
 class Applier:
     """Sends the plan's actions; remembers which of them were done and how long each verb took."""
 
-    def __init__(self, pool: Pool, resource: str, lease: Lease, generation: int, ttl: float) -> None:
+    def __init__(
+        self, pool: Pool, resource: str, lease: Lease, generation: int, ttl: float, images: Sources | None = None
+    ) -> None:
+        """`images` tells where images come from that a plan has fetched."""
         self._pool = pool
         self._resource = resource
         self._lease = lease
         self._generation = generation
         self._cover = ttl / 5
+        self._images = images or {}
         self.done: list[Action] = []
         self.seconds: dict[str, float] = {}
 
@@ -49,6 +57,8 @@ class Applier:
         Raises:
             EnsembleError: every failure of the wave together; other members' steps are finished all the same.
         """
+        self._fetch([action for action in actions if action.verb == FETCH])
+        actions = [action for action in actions if action.verb != FETCH]
         per_host: dict[str, list[Action]] = {}
         for action in actions:
             per_host.setdefault(action.hypervisor, []).append(action)
@@ -75,6 +85,26 @@ class Applier:
         for verb, seconds in slowest.items():
             self.seconds[verb] = self.seconds.get(verb, 0.0) + seconds
         raise_together(failures)
+
+    def _fetch(self, actions: t.Sequence[Action]) -> None:
+        """Bring images to all hypervisors that need some, side by side; one after another on each.
+
+        Raises:
+            EnsembleError: every failure together. What has arrived so far is kept, and the next run goes on from there.
+        """
+        per_host: dict[str, list[Action]] = {}
+        for action in actions:
+            per_host.setdefault(action.hypervisor, []).append(action)
+
+        def work(session: Session) -> None:
+            for action in per_host[session.hypervisor]:
+                ensure_image(session, self._images[action.args["name"], action.args["format"]])
+                self.done.append(action)
+
+        if actions:
+            begun = time.monotonic()
+            raise_together(self._pool.each(work, list(per_host)).values())
+            self.seconds[FETCH] = self.seconds.get(FETCH, 0.0) + time.monotonic() - begun
 
     def _note(self, actions: t.Sequence[Action], results: t.Sequence[t.Mapping[str, t.Any]]) -> list[EnsembleError]:
         """Remember what was done; what was not is returned."""

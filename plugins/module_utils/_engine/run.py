@@ -131,7 +131,8 @@ def _refresh_cache(request: Request, pool: Pool) -> None:
 
 def _apply(request: Request, pool: Pool, lease: Lease, plan: Plan, observation: Observation, clock: _Clock) -> None:
     voter = pool.hypervisors[0].name
-    applier = Applier(pool, request.name, lease, _generation(plan, observation), request.lease_ttl)
+    images = request.resource.images if request.resource is not None else {}
+    applier = Applier(pool, request.name, lease, _generation(plan, observation), request.lease_ttl, images)
     if plan.record is not None:
         # the wish is on record before the first machine is touched: a run that is killed is finished by the next
         with clock.step("record"):

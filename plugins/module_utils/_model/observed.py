@@ -8,6 +8,7 @@ import functools
 import typing as t
 from dataclasses import dataclass, field
 
+from .declaration import MemberSpec
 from .drivers import AVAILABLE, IMAGE_FORMATS
 
 
@@ -62,18 +63,32 @@ class ObservedHypervisor:
     voters: str = ""
     templates: t.Mapping[str, str] = field(default_factory=dict)
 
-    def lack(self, driver: str, image: str, template: str | None = None) -> str:
-        """Why no member of this driver can be made from this image and template here; empty when it can."""
-        status = self.drivers.get(driver, "the host program does not know it")
+    def lack(self, spec: MemberSpec, sources: t.Container[tuple[str, str]] = ()) -> str:
+        """Why no member of this specification can be made here; empty when it can.
+
+        Args:
+            sources: (name, format) of images that can be brought here.
+        """
+        status = self.drivers.get(spec.driver, "the host program does not know it")
         if status != AVAILABLE:
-            return f"driver {driver} is not available there ({status})"
-        formats = self.images.get(image, {})
-        if IMAGE_FORMATS[driver] in formats:
-            return "" if template is None or template in self.templates else f"template {template} is not there"
+            return f"driver {spec.driver} is not available there ({status})"
+        if spec.template is not None and spec.template not in self.templates:
+            return f"template {spec.template} is not there"
+        takes = IMAGE_FORMATS[spec.driver]
+        if self.has_image(spec) or (spec.image, takes) in sources:
+            return ""
+        formats = self.images.get(spec.image, {})
+        if takes in formats:
+            return f"image {spec.image} is there with other content than its checksum {spec.image_checksum} asks for"
         if formats:
             known = ", ".join(sorted(formats))
-            return f"image {image} is there as {known} only, driver {driver} takes {IMAGE_FORMATS[driver]}"
-        return f"image {image} is not there"
+            return f"image {spec.image} is there as {known} only, driver {spec.driver} takes {takes}"
+        return f"image {spec.image} is not there"
+
+    def has_image(self, spec: MemberSpec) -> bool:
+        """Whether the image of a specification is in the cache, with the content that it asks for."""
+        cached = self.images.get(spec.image, {}).get(IMAGE_FORMATS[spec.driver])
+        return cached is not None and spec.image_checksum in (None, cached)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from .._model.observed import Record
 from .drift import Pending
 
+#: an image is brought into a hypervisor's cache, for the first member there that needs it
+FETCH = "fetch"
+
 
 @dataclass(frozen=True)
 class Action:
     """One step on one member at one hypervisor.
 
     Attributes:
-        verb: a verb of the host program on one member (`protocol.MEMBER_VERBS`).
+        verb: a verb of the host program on one member (`protocol.MEMBER_VERBS`), or `FETCH`.
         wave: actions of a lower wave are over before those of a higher one begin.
         reason: why, in words; shown to the person.
         args: typed fields for the host program, no secrets.

@@ -67,7 +67,16 @@ class Room:
             PlanError: no hypervisor can take it; says what each one lacks.
         """
         spec = member.spec
-        kind = (member.roles, member.hypervisor, spec.driver, spec.image, spec.template, spec.memory_mb, spec.vcpus)
+        kind = (
+            member.roles,
+            member.hypervisor,
+            spec.driver,
+            spec.image,
+            spec.image_checksum,
+            spec.template,
+            spec.memory_mb,
+            spec.vcpus,
+        )
         if kind not in self._queues:
             self._queues[kind] = _Queue(self, member)
         queue = self._queues[kind]
@@ -95,8 +104,7 @@ class Room:
             return f"the member is pinned to {member.hypervisor}"
         if hv.maintenance:
             return "it is in maintenance"
-        lack = self.seen[hv.name].lack(member.spec.driver, member.spec.image, member.spec.template)
-        lack = lack or self._enemy(member, hv)
+        lack = self.seen[hv.name].lack(member.spec, self.resource.images) or self._enemy(member, hv)
         if lack:
             return lack
         if self.memory[hv.name] < member.spec.memory_mb:
@@ -127,15 +135,17 @@ class Room:
         return found
 
     def rank(self, member: Member, hv: Hypervisor) -> tuple[float, ...]:
-        """Lower is better: spread first, then the emptier of the two by members, then by free memory."""
-        return (self._peers(member, hv), self.carries[hv.name], -self.memory[hv.name])
+        """Lower is better: spread first, then a cached image, then the emptier by members, then by free memory."""
+        absent = not self.seen[hv.name].has_image(member.spec)
+        return (self._peers(member, hv), absent, self.carries[hv.name], -self.memory[hv.name])
 
     def _reason(self, member: Member, hv: Hypervisor, fitting: int) -> str:
         if member.hypervisor is not None:
             return f"pinned to {hv.name}"
         spread = [self._spread[name] for name in member.roles if self._spread[name]]
         by = f"spread over {spread[0]}" if spread else "fewest members"
-        return f"{hv.name}: {by}, image cached, {int(self.memory[hv.name])} MiB left, best of {fitting}"
+        image = "image cached" if self.seen[hv.name].has_image(member.spec) else "its image is fetched"
+        return f"{hv.name}: {by}, {image}, {int(self.memory[hv.name])} MiB left, best of {fitting}"
 
 
 class _Queue:

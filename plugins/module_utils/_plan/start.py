@@ -7,9 +7,10 @@ from __future__ import annotations
 import typing as t
 
 from .._model.declaration import Member, Resource
+from .._model.drivers import IMAGE_FORMATS
 from .._model.errors import HypervisorError, PlanError
 from .._model.observed import Observation, Record
-from .actions import Action, Plan
+from .actions import FETCH, Action, Plan
 from .checks import (
     refuse_blind,
     refuse_doubles,
@@ -69,6 +70,7 @@ class _Draft:
         self._after: dict[str, str] = {}
         self._placement: dict[str, str] = {}
         self._missing: dict[str, str] = {}
+        self._brought: set[tuple[str, ...]] = set()
         self._first: Exception | None = None
 
     def _leaving(self) -> dict[str, str]:
@@ -110,12 +112,13 @@ class _Draft:
         if steps.down and not self._wishes.interrupt:
             self._waiting.append(member.name)
             steps, target = Steps(), t.cast(str, lives)
-        self._refuse_unknown_image(member, steps)
+        fetched = self._fetched(member, steps)
         self._placement[member.name] = target
         name = self._resource.domain(member.name)
         self._before[name] = _state(life)
         changes = steps.down or steps.up
         self._after[name] = _told(member, target, steps) if changes else self._before[name]
+        self._note(member, fetched, self._level[member.name])
         if steps.down:
             self._rolling.append((member, steps))
         else:
@@ -140,18 +143,30 @@ class _Draft:
         self._missing[member.name] = why
         self._first = self._first or error
 
-    def _refuse_unknown_image(self, member: Member, steps: Steps) -> None:
-        """A disk is made only where the image is, which is known before anything is touched."""
-        for step in (*steps.down, *steps.up):
-            seen = self._hypervisors[step.hypervisor]
-            spec = member.spec
-            lack = seen.lack(spec.driver, spec.image, spec.template) if step.verb == "prepare" else ""
-            if lack:
-                raise PlanError(
-                    f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "
-                    f"(images there: {', '.join(sorted(seen.images)) or 'none'}). Run playbooks/pool.yml.",
-                    code="no_image",
-                )
+    def _fetched(self, member: Member, steps: Steps) -> list[Step]:
+        """The image that a disk is made from is brought once to each hypervisor that lacks it, before all else.
+
+        Raises:
+            PlanError: `no_image`: it can neither be found nor brought, which is known before anything is touched.
+        """
+        where = next((step.hypervisor for step in steps.up if step.verb == "prepare"), None)
+        if where is None:
+            return []
+        seen, spec = self._hypervisors[where], member.spec
+        lack = seen.lack(spec, self._resource.images)
+        if lack:
+            raise PlanError(
+                f"member {member.name} belongs on hypervisor {seen.name}, but {lack} "
+                f"(images there: {', '.join(sorted(seen.images)) or 'none'}). Run playbooks/pool.yml, or declare where "
+                "the image comes from.",
+                code="no_image",
+            )
+        image = {"name": spec.image, "format": IMAGE_FORMATS[spec.driver]}
+        if seen.has_image(spec) or (where, *image.values()) in self._brought:
+            return []
+        self._brought.add((where, *image.values()))
+        origin = self._resource.images[spec.image, image["format"]].origin
+        return [Step(FETCH, where, f"image {spec.image} is not there; from {origin}", image)]
 
     def _note(self, member: Member, steps: t.Iterable[Step], wave: int) -> None:
         self._actions += [
