@@ -64,7 +64,9 @@ options:
     type: dict
     required: true
   members:
-    description: Named members, each with its C(address), and optionally C(hypervisor) and the settings of O(defaults).
+    description:
+      - Named members, each with its C(address), and optionally C(hypervisor) and the settings of O(defaults).
+      - With C(driver=existing) they are machines that somebody else provides, reached as C(ssh) and C(host_key) say.
     type: dict
   overcommit:
     description: How far sizes may exceed what a hypervisor has, factors C(memory) and C(vcpus).
@@ -96,7 +98,12 @@ import typing as t
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor, Member, Resource
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import (
+    Access,
+    Hypervisor,
+    Member,
+    Resource,
+)
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import group_name
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.load import is_declaration, load_declaration
@@ -155,16 +162,13 @@ class InventoryModule(BaseInventoryPlugin):
         self.inventory.add_host(host)
         for role in member.roles:
             self.inventory.add_child(group_name(resource.name, role), host)
-        cache = _cache(resource)
         self._set(
             host,
             {
                 "ansible_host": member.spec.address,
-                "ansible_user": "root",
                 "ansible_python_interpreter": "/usr/bin/python3",
                 "ansible_pipelining": True,
-                "ansible_ssh_private_key_file": os.path.join(cache, "id_ed25519"),
-                "ansible_ssh_common_args": _trust(os.path.join(cache, "known_hosts")),
+                **_login(resource, member),
                 "ensemble_member": member.name,
                 "ensemble_role": member.roles[0],
                 "ensemble_roles": list(member.roles),
@@ -173,31 +177,49 @@ class InventoryModule(BaseInventoryPlugin):
                 "ensemble_image": member.spec.image,
                 "ensemble_vcpus": member.spec.vcpus,
                 "ensemble_memory_mb": member.spec.memory_mb,
+                "ensemble_labels": dict(member.labels),
             },
         )
 
     def _add_hypervisor(self, resource: Resource, hypervisor: Hypervisor) -> None:
         self.inventory.add_host(hypervisor.name, group="pool")
-        access = hypervisor.access
         values: dict[str, t.Any] = {
             "ansible_host": hypervisor.address,
-            "ansible_user": access.user,
-            "ansible_port": access.port,
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_pipelining": True,
+            **_access(resource, hypervisor.access, hypervisor.host_key and "pool_known_hosts"),
             "ensemble_labels": dict(hypervisor.labels),
             "ensemble_bridge": resource.network.bridge,
         }
-        if access.private_key is not None:
-            values["ansible_ssh_private_key_file"] = access.private_key
         if hypervisor.host_key is not None:
             values["ensemble_host_key"] = hypervisor.host_key
-            values["ansible_ssh_common_args"] = _trust(os.path.join(_cache(resource), "pool_known_hosts"))
-        elif resource.known_hosts is not None:
-            values["ansible_ssh_common_args"] = _trust(resource.known_hosts)
-        else:
-            values["ansible_ssh_common_args"] = "-o StrictHostKeyChecking=yes"
         self._set(hypervisor.name, values)
+
+
+def _login(resource: Resource, member: Member) -> dict[str, t.Any]:
+    """With the resource's own key; on a machine that somebody else provides, with what the declaration says."""
+    if member.access is not None:
+        return _access(resource, member.access, member.host_key and "known_hosts")
+    cache = _cache(resource)
+    return {
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": os.path.join(cache, "id_ed25519"),
+        "ansible_ssh_common_args": _trust(os.path.join(cache, "known_hosts")),
+    }
+
+
+def _access(resource: Resource, access: Access, cached: str | None) -> dict[str, t.Any]:
+    """`cached` is the file of this controller's cache that holds the machine's key, where the declaration names one."""
+    values: dict[str, t.Any] = {"ansible_user": access.user, "ansible_port": access.port}
+    if access.private_key is not None:
+        values["ansible_ssh_private_key_file"] = access.private_key
+    if cached:
+        values["ansible_ssh_common_args"] = _trust(os.path.join(_cache(resource), cached))
+    elif resource.known_hosts is not None:
+        values["ansible_ssh_common_args"] = _trust(resource.known_hosts)
+    else:
+        values["ansible_ssh_common_args"] = "-o StrictHostKeyChecking=yes"
+    return values
 
 
 def _cache(resource: Resource) -> str:

@@ -10,7 +10,7 @@ import secrets as random
 import tempfile
 import typing as t
 
-from .._model.declaration import Access, Resource
+from .._model.declaration import Access, Member, Resource
 from .._model.stacks import STACKS
 from .._pool.keys import generate_key_pair, known_hosts_line, public_line
 from .._pool.session import Session
@@ -40,7 +40,7 @@ def missing_secrets(resource: Resource, have: t.Mapping[str, str]) -> dict[str, 
     if MEMBER_KEY not in have:
         made[MEMBER_KEY] = generate_key_pair().private
     for member in resource.members:
-        if host_key_name(member.name) not in have:
+        if member.access is None and host_key_name(member.name) not in have:
             made[host_key_name(member.name)] = generate_key_pair().private
     for name, length in STACKS[resource.stack].secrets:
         if name not in have:
@@ -60,6 +60,11 @@ def write_cache(resource: Resource, have: t.Mapping[str, str]) -> None:
     _write(key, have[MEMBER_KEY].encode())
     lines, entries = [], []
     for member in resource.members:
+        if member.access is not None:
+            entries.append(_own_entry(resource, member, member.access))
+            if member.host_key is not None:
+                lines.append(known_hosts_line(member.spec.address, member.access.port, member.host_key))
+            continue
         private = have.get(host_key_name(member.name))
         if private is None:
             continue
@@ -71,6 +76,17 @@ def write_cache(resource: Resource, have: t.Mapping[str, str]) -> None:
     for name, _length in STACKS[resource.stack].secrets:
         if name in have:
             _write(os.path.join(folder, "secrets", name), base64.b64decode(have[name]))
+
+
+def _own_entry(resource: Resource, member: Member, access: Access) -> str:
+    """How ssh reaches a machine that somebody else provides; in ssh_config the first value counts."""
+    values = {"HostName": member.spec.address, "User": access.user, "Port": access.port}
+    if access.private_key is not None:
+        values["IdentityFile"] = access.private_key
+    if member.host_key is None:
+        values["UserKnownHostsFile"] = resource.known_hosts or "~/.ssh/known_hosts"
+    names = f"Host {resource.domain(member.name)} {member.name}\n"
+    return names + "".join(f"  {key} {value}\n" for key, value in values.items())
 
 
 def remove_cache(resource: str) -> None:

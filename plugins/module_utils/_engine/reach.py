@@ -13,6 +13,7 @@ import time
 import typing as t
 
 from .._model.declaration import Access, Member, Resource
+from .._model.drivers import EXISTING, SIM
 from .._model.errors import HypervisorError, WaitError
 from .._pool.keys import paramiko, public_line, trust_key
 from .._pool.pool import in_parallel
@@ -131,5 +132,13 @@ def _sim_greeting(resource: Resource, _secrets: t.Mapping[str, str]) -> Greeting
     return greet
 
 
+def _no_greeting(_resource: Resource, _secrets: t.Mapping[str, str]) -> Greeting:
+    """Whoever started the services of such a machine was logged in to it."""
+    return lambda _member, _timeout: None
+
+
 #: driver -> how its members are greeted; all others over SSH
-_GREETINGS: dict[str, t.Callable[[Resource, t.Mapping[str, str]], Greeting]] = {"sim": _sim_greeting}
+_GREETINGS: dict[str, t.Callable[[Resource, t.Mapping[str, str]], Greeting]] = {
+    SIM: _sim_greeting,
+    EXISTING: _no_greeting,
+}

@@ -7,8 +7,9 @@ from __future__ import annotations
 import typing as t
 
 from .._model.declaration import Member, Resource
+from .._model.drivers import EXISTING
 from .._model.identity import domain_name
-from .._model.observed import Artefact, Observation
+from .._model.observed import BARE, Artefact, Observation
 from .._plan.actions import Plan
 
 #: what a plan's verb makes of a member's state
@@ -26,7 +27,12 @@ def observed_members(observation: Observation, resource: Resource | None) -> lis
         record: t.Mapping[str, t.Any] = {}
         where, state = None, "absent"
         if name in owned:
-            where, state, record = owned[name][0].name, owned[name][1].state, owned[name][1].record or {}
+            domain = owned[name][1]
+            where, state, record = owned[name][0].name, domain.state, domain.record or {}
+            if state == BARE:  # the machine itself runs
+                state = "running"
+        elif observation.record.placement.get(name) in observation.silent:
+            where, state = observation.record.placement[name], "unknown"
         elif name in artefacts:
             where, state = min(artefacts[name]), "undefined"
         roles: t.Sequence[str] = declared[name].roles if name in declared else record.get("roles", ())
@@ -79,6 +85,7 @@ def hypervisor_facts(observation: Observation) -> list[dict[str, t.Any]]:
             "members": members.get(hv.name, 0),
         }
         for hv in observation.hypervisors
+        if set(hv.drivers) != {EXISTING}
     ]
 
 

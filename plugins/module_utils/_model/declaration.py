@@ -100,6 +100,7 @@ class Member:
         stateful: one of its roles is: its disk holds data.
         autostart: it comes back by itself when its hypervisor has booted.
         labels: of the user's own, kept in the ownership record.
+        access, host_key: how a machine is reached that somebody else provides; None for all others.
         image_source: what its own part of the declaration says of the image; `Resource.images` tells of the whole.
     """
 
@@ -111,6 +112,8 @@ class Member:
     autostart: bool = False
     labels: t.Mapping[str, str] = field(default_factory=dict)
     image_source: ImageSource | None = None
+    access: Access | None = None
+    host_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,22 @@ class Resource:
     def domain(self, member: str) -> str:
         """Domain name and host name of a member."""
         return domain_name(self.name, member)
+
+    @functools.cached_property
+    def machines(self) -> dict[str, tuple[Member, Hypervisor]]:
+        """Members on machines that somebody else provides, by domain name; each with how its machine is reached."""
+        return {
+            self.domain(member.name): (
+                member,
+                Hypervisor(self.domain(member.name), member.spec.address, member.access, member.host_key),
+            )
+            for member in self.members
+            if member.access is not None
+        }
+
+    def units(self, member: Member) -> tuple[str, ...]:
+        """The systemd units of a member's roles, each once."""
+        return tuple(dict.fromkeys(unit for role in member.roles for unit in self.services.get(role, ())))
 
     def role(self, name: str) -> Role:
         """The role of that name; KeyError when there is none."""

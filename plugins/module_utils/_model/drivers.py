@@ -12,8 +12,11 @@ SIM = "sim"
 #: driver -> format of the images that its members start from
 IMAGE_FORMATS: t.Mapping[str, str] = {"lxc": "tar", "qemu": "qcow2", SIM: SIM}
 
+#: the driver of members that somebody else provides: reached, configured and watched, never made or destroyed
+EXISTING = "existing"
+
 #: what members of a real pool may be
-DRIVERS = ("lxc", "qemu")
+DRIVERS = ("lxc", "qemu", EXISTING)
 
 #: what a hypervisor says of a driver that works there; anything else is the reason why it does not
 AVAILABLE = "ok"

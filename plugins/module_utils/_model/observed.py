@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from .declaration import MemberSpec
 from .drivers import AVAILABLE, IMAGE_FORMATS
 
+#: the state of a machine that somebody else provides and that has none of its roles' services yet
+BARE = "no services"
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -24,7 +27,12 @@ class Domain:
 
     @property
     def running(self) -> bool:
-        return self.state in ("running", "idle", "blocked")
+        return self.state in ("running", "idle", "blocked", BARE)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing of it is left to be stopped."""
+        return self.state in ("shutoff", BARE)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.S
     if pool and pool[0].sim is not None:
         base = base._replace(driver=SIM)
     defaults = read_settings(top.section("defaults"), base, close=True)
-    roles, members = read_roles(top, name, defaults, network, whole, pool)
+    roles, members = read_roles(top, name, defaults, network, whole, pool, access)
     members, images = resolve_images(members, faults)
     refuse_missing_roles(stack, roles, faults)
     overcommit = read_overcommit(top.section("overcommit"))
@@ -110,6 +110,7 @@ def _content(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _shared(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Settings without the path of their image."""
-    image = settings.get("image")
-    return {**settings, "image": shared_image(image)} if isinstance(image, dict) else dict(settings)
+    """Settings without the path of their image, and without how one controller reaches a machine."""
+    found = {key: value for key, value in settings.items() if key != "ssh"}
+    image = found.get("image")
+    return {**found, "image": shared_image(image)} if isinstance(image, dict) else found

@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from .addresses import Range, nth, size, split
-from .declaration import Hypervisor, Member, Network, Role
+from .declaration import Access, Hypervisor, Member, Network, Role
+from .drivers import EXISTING
 from .errors import Fault
 from .identity import MEMBER_NAME, RESERVED_NAMES, ROLE_NAME, group_name, member_of_role
 from .reader import Section, label_pattern, shown
@@ -35,6 +36,7 @@ def read_roles(
     network: Network | None,
     whole: Range | None,
     pool: t.Sequence[Hypervisor],
+    access: Access,
 ) -> tuple[tuple[Role, ...], tuple[Member, ...]]:
     """All roles in declared order, and all members."""
     section = top.section("roles", "at least one role")
@@ -49,7 +51,7 @@ def read_roles(
             section.fault(name, f"the name {name!r}", "another name: this one is taken by a group of its own")
     counted = [name for name, role in sections.items() if "members" not in role]
     blocks = dict(zip(counted, split(whole, len(counted)))) if whole and counted else {}
-    roster = Roster(top.faults, resource, network, pool)
+    roster = Roster(top.faults, resource, network, pool, access)
     named = top.section("members")
     context = _Context(sections, blocks, defaults, named, roster)
     roles = [_role(name, role, context) for name, role in sections.items()]
@@ -107,6 +109,8 @@ def _counted(
     count = section.integer("count", None, 1, MAX_MEMBERS) or 0
     removed = _removed(section)
     settings = read_settings(section, context.defaults)
+    if settings.driver == EXISTING:
+        section.fault("driver", EXISTING, "`members`, by name: nobody can make more of them")
     indices = [index for index in range(count + len(removed)) if index not in removed][:count]
     block = _block(name, section, context, indices)
     section.close("members")

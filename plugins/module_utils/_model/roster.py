@@ -5,24 +5,34 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
-from .declaration import Hypervisor, Member, MemberSpec, Network, Role
+from .declaration import Access, Hypervisor, Member, MemberSpec, Network, Role
+from .drivers import EXISTING
 from .errors import Fault
 from .identity import MEMBER_NAME, domain_name
 from .reader import Section, label_pattern, shown
-from .sections import Settings, as_address, read_settings
+from .sections import Settings, as_address, read_access, read_host_key, read_settings
+
+_ACCESS = Access()
 
 
 class Roster:
     """The members found so far, with what must not occur twice among them."""
 
     def __init__(
-        self, faults: list[Fault], resource: str, network: Network | None, pool: t.Sequence[Hypervisor]
+        self,
+        faults: list[Fault],
+        resource: str,
+        network: Network | None,
+        pool: t.Sequence[Hypervisor],
+        access: Access = _ACCESS,
     ) -> None:
         self.faults = faults
         self.resource = resource
         self.network = network
         self.pool = pool
+        self.access = access
         self._members: dict[str, Member] = {}
         self._addresses: dict[str, str] = {hv.address: f"hypervisor {hv.name}" for hv in pool}
         if network and network.gateway:
@@ -43,14 +53,23 @@ class Roster:
             )
         if not roles:
             section.faults.append(Fault(section.path, "a member without a role", "a role whose members name it"))
+        own = read_settings(section, defaults)
+        existing = own.driver == EXISTING
         address = section.address("address")
-        if address and self.network and not self.network.hosts(as_address(address)):
+        if address and self.network and not existing and not self.network.hosts(as_address(address)):
             section.fault("address", address, f"a host's address in network.cidr {self.network.cidr}")
-        hypervisor = section.text("hypervisor", None, label_pattern(), "a hypervisor's name")
-        if hypervisor is not None and hypervisor not in {hv.name for hv in self.pool}:
-            section.fault("hypervisor", hypervisor, "one of " + ", ".join(hv.name for hv in self.pool))
-        own = read_settings(section, defaults, close=True)
+        hypervisor, access, host_key = None, None, None
+        if existing:
+            access = read_access(section.section("ssh"), self.access, own.file)
+            host_key = read_host_key(section)
+        else:
+            hypervisor = section.text("hypervisor", None, label_pattern(), "a hypervisor's name")
+            if hypervisor is not None and hypervisor not in {hv.name for hv in self.pool}:
+                section.fault("hypervisor", hypervisor, "one of " + ", ".join(hv.name for hv in self.pool))
+        section.close()
         self.add(section.path, name, tuple(roles), own, address, hypervisor, stateful)
+        if existing and name in self._members:
+            self._members[name] = replace(self._members[name], access=access, host_key=host_key)
 
     def add(
         self,
@@ -73,7 +92,7 @@ class Roster:
             index = [hv.name for hv in self.pool].index(domain_name(self.resource, name))
             found = f"the name {domain_name(self.resource, name)}"
             faults.append(Fault(f"pool[{index}].name", found, f"another name than that of member {name}'s host"))
-        if settings.image is None:
+        if settings.image is None and settings.driver != EXISTING:
             faults.append(Fault(f"{path}.image", "nothing", "an image here or under defaults"))
         if address is not None:
             if address in self._addresses:

@@ -92,7 +92,7 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
                 name=name or "",
                 address=address or "",
                 access=read_access(section.section("ssh"), base, source) if real else base,
-                host_key=section.text("host_key", None, _HOST_KEY, "a public host key") if real else None,
+                host_key=read_host_key(section) if real else None,
                 labels=read_labels(section),
                 capacity=Capacity(capacity.integer("memory_mb", None, 64), capacity.integer("vcpus", None, 1, 4096)),
                 sim=sim,
@@ -103,6 +103,10 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
         section.close()
     _refuse_mixture(found, top)
     return tuple(found)
+
+
+def read_host_key(section: Section) -> str | None:
+    return t.cast("str | None", section.text("host_key", None, _HOST_KEY, "a public host key"))
 
 
 def read_labels(section: Section) -> dict[str, str]:

@@ -13,7 +13,7 @@ from .._model.declaration import Hypervisor, Resource
 from .._model.errors import EnsembleError
 from .._model.load import load_declaration
 from .._model.parse import parse_target
-from .._pool import keys, ssh
+from .._pool import existing, keys, ssh
 from .._pool.pool import Connect
 from .._pool.session import Session
 
@@ -40,7 +40,7 @@ def collect_seldom() -> None:
 
 
 class Target(t.NamedTuple):
-    """Which resource a module is about."""
+    """Which resource a module is about; `pool` holds the members' own machines, too, behind the hypervisors."""
 
     name: str
     pool: tuple[Hypervisor, ...]
@@ -56,7 +56,8 @@ def target_of(params: t.Mapping[str, t.Any]) -> Target:
     """
     if params.get("declaration"):
         resource = load_declaration(params["declaration"])
-        return Target(resource.name, resource.pool, resource, resource.known_hosts)
+        machines = tuple(machine for _member, machine in resource.machines.values())
+        return Target(resource.name, (*resource.pool, *machines), resource, resource.known_hosts)
     name, pool = parse_target(params["name"], params["pool"])
     return Target(name, pool, None, params.get("known_hosts"))
 
@@ -70,6 +71,8 @@ def connect_of(target: Target) -> Connect:
             from .._pool import sim  # the host program's own code, which no other run needs here
 
             return sim.connect(hypervisor, images)
+        if target.resource is not None and hypervisor.name in target.resource.machines:
+            return existing.connect(target.resource, *target.resource.machines[hypervisor.name])
         return ssh.connect(hypervisor, target.known_hosts)
 
     return connect

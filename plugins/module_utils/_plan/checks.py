@@ -114,9 +114,9 @@ def refuse_other_driver(
         )
 
 
-def driver_of(domain: Domain) -> str | None:
+def driver_of(domain: Domain | None) -> str | None:
     """The driver that a domain's ownership record names."""
-    driver = (domain.record or {}).get("spec", {}).get("driver")
+    driver = ((domain.record if domain is not None else None) or {}).get("spec", {}).get("driver")
     return str(driver) if driver else None
 
 
@@ -129,7 +129,12 @@ def refuse_smaller_pool(resource: Resource, record: Record) -> None:
     if record.desired == "absent":
         return
     pool = {hv.name for hv in resource.pool}
-    left = {member: name for member, name in record.placement.items() if name not in pool}
+    # a machine that somebody else provides carries only itself, and goes with its member
+    left = {
+        member: name
+        for member, name in record.placement.items()
+        if name not in pool and name != resource.domain(member)
+    }
     if left:
         raise PlanError(
             "the declaration's pool lacks hypervisors that carry members: "

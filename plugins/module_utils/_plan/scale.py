@@ -59,6 +59,8 @@ def _refuse_unknown(resource: Resource, observation: Observation, wishes: Wishes
     # one that a counted role could have is gone already: there is nothing to do for it
     unknown = [name for name in wishes.remove if name not in known and not _is_of(stems, name)]
     unknown += [name for name in wishes.replace if name not in declared]
+    provided = {member.name for member in resource.members if member.access is not None}
+    unknown += [name for name in wishes.replace if name in provided]
     unknown += [name for name in wishes.replace if name in wishes.remove]
     if unknown:
         raise PlanError(

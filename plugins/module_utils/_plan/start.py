@@ -79,7 +79,7 @@ class _Draft:
         found = {}
         for member in self._resource.members:
             lives = self._where.get(member.name)
-            if lives is None:
+            if lives is None or member.access is not None:
                 continue
             reason = f"{lives} is in maintenance" if declared[lives].maintenance else ""
             if not reason and member.hypervisor not in (None, lives):
@@ -96,6 +96,9 @@ class _Draft:
         """Plan one member; what cannot be had is remembered with the error that tells why."""
         lives, leaves = self._where.get(member.name), self._leaves.get(member.name, "")
         if lives is None and self._is_unknown(member):
+            return
+        if member.access is not None:
+            self._add_existing(member)
             return
         try:
             target, why = (lives, f"{lives}: it lives there") if lives and not leaves else self._room.place(member)
@@ -124,10 +127,25 @@ class _Draft:
         else:
             self._note(member, steps.up, self._level[member.name])
 
+    def _add_existing(self, member: Member) -> None:
+        """A machine that somebody else provides: only its services may have to be started."""
+        machine, domain = self._owned[member.name]
+        name = self._resource.domain(member.name)
+        self._placement[member.name] = machine.name
+        self._before[name] = self._after[name] = domain.state
+        if not domain.running:
+            args = {"driver": member.spec.driver}
+            self._note(member, [Step("start", name, "its services do not run", args)], self._level[member.name])
+            self._after[name] = f"running at {member.spec.address} ({member.spec.driver})"
+
     def _is_unknown(self, member: Member) -> bool:
         """Whether it may be on a hypervisor that does not answer; then nothing is done for it."""
         where = self._seen.record.placement.get(member.name, "")
-        if where not in self._seen.silent or self._seen.record.desired == "absent":
+        if member.access is not None:
+            where = self._resource.domain(member.name)
+        elif self._seen.record.desired == "absent":
+            return False
+        if where not in self._seen.silent:
             return False
         reason = self._seen.silent[where]
         error = HypervisorError(
@@ -220,7 +238,7 @@ class _Draft:
         )
 
     def _runs(self, name: str) -> bool:
-        return name in self._owned and self._owned[name][1].state != "shutoff"
+        return name in self._owned and not self._owned[name][1].stopped
 
     def _roll(self, wave: int) -> None:
         """Members that run are interrupted a few at a time, role after role in the order of the start."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .._model.drivers import EXISTING
 from .._model.errors import PlanError
 from .._model.identity import domain_name
-from .._model.observed import Domain, Observation, Record
+from .._model.observed import BARE, Domain, Observation, Record
 from .actions import Action, Plan
 from .checks import driver_of, refuse_blind, refuse_doubles
 from .place import settled
@@ -25,7 +26,7 @@ def plan_stopped(observation: Observation) -> Plan:
     for member, (hv, domain) in sorted(owned.items()):
         name = domain_name(observation.resource, member)
         before[name] = after[name] = domain.state
-        if domain.state != "shutoff":
+        if not domain.stopped:
             actions.append(_stop(member, hv.name, level[member], f"it is {domain.state}", domain))
             after[name] = "shutoff"
     actions.sort(key=lambda action: action.wave)
@@ -69,10 +70,13 @@ def taken_away(observation: Observation, members: t.Sequence[str], first_wave: i
         gone.before[name] = domain.state if domain is not None else "a disk without a domain"
         gone.after[name] = "absent"
         roles = _roles(domain.record) if domain is not None else ()
-        if domain is not None and domain.state != "shutoff":
+        if domain is not None and not domain.stopped:
             gone.actions.append(
                 _stop(member, hypervisor, first_wave + level[member], f"it is {domain.state}, and {reason}", domain)
             )
+        if domain is not None and driver_of(domain) == EXISTING:  # it is not ours to be removed
+            gone.after[name] = "shutoff" if domain.state != BARE else BARE
+            continue
         if domain is not None:
             removals.append(Action("undefine", member, hypervisor, last, reason, _driver(domain), roles))
         disks = artefacts.get(member, {})
