@@ -14,6 +14,8 @@ TEST_LAB ?= ensemble-test
 HYPERVISORS ?= 3
 IMAGES ?=
 ONLY ?=
+KILLS ?= 20
+SEED ?= 0
 
 BIN := .venv/bin
 LAB_TOOL := python3 tests/lab/ensemble_lab
@@ -23,7 +25,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SOURCES := plugins tests roles
 
-.PHONY: help demo demo-down test test-full bench lint unit ansible-lint sanity changelog lab-test lab-up lab-status \
+.PHONY: help demo demo-down test test-full chaos bench lint unit ansible-lint sanity changelog lab-test lab-up lab-status \
 	lab-down venv venv-test clean
 
 help: ## this list
@@ -40,8 +42,7 @@ test: venv-test ## everything that must pass, from nothing
 	@$(MAKE) --no-print-directory lab-test
 
 test-full: test ## test and the long suites: virtual machines, building images
-	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --images vm
-	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist tests/integration/test_qemu.py
+	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py
 	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
@@ -62,8 +63,13 @@ sanity: venv-test ## ansible-test sanity, without an ignore file
 	tests/sanity.sh
 
 lab-test: venv-test ## the collection against real hypervisors
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --images vm
+	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs --durations=10 tests/integration tests/chaos
+
+chaos: venv-test ## runs killed at random moments on a lab; KILLS=n (20), SEED=n repeats a series
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3
-	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist tests/integration
+	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_LAB=$(TEST_LAB) \
+		python -m pytest -p no:xdist tests/chaos
 
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""Virtual machines: the life of one in twelve steps (create, modify, delete, each as check, run, check again, run
-again), a resource of machines and containers from an administrator's templates, and UEFI firmware."""
+"""Virtual machines: the demo on them and a restart for more memory, machines and containers from templates in one
+resource, UEFI firmware. Emulated machines take a minute to boot, so that this runs in `make test-full` only."""
 
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from harness.controller import Controller, Run
+from harness.controller import Controller
 from harness.lab import Hypervisor, Lab
 
-NAME = "machine"
-DOMAIN = f"{NAME}-head-0"
-HOME = f"/var/lib/ensemble/{NAME}/members/head-0"
 URI = "qemu:///system"
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("ENSEMBLE_TEST_FULL"), reason="more than one boot of an emulated machine; run: make test-full"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,71 +30,34 @@ def vm_lab(lab: Lab) -> Lab:
     return lab
 
 
-@pytest.fixture(scope="module")
-def declare(vm_lab: Lab, controller: Controller) -> t.Iterator[t.Callable[[int], Path]]:
-    """Writes the declaration of one machine with so much memory, and removes it at the end."""
-
-    def write(memory_mb: int) -> Path:
-        defaults = {"driver": "qemu", "image": "batch-node", "vcpus": 1, "memory_mb": memory_mb}
-        return controller.write(vm_lab.declaration(NAME, defaults=defaults, roles={"head": {"count": 1}}))
-
-    yield write
-    assert controller.play("remove", write(512)).code == 0
-    assert vm_lab.leftovers(NAME) == []
-
-
-def four_steps(controller: Controller, playbook: str, inventory: Path) -> tuple[Run, Run, list[str]]:
-    """Check, run, check, run: the first two agree, the others change nothing. Returns them and the verbs."""
-    check, run, second_check, second = (
-        controller.play(playbook, inventory, "--diff", *options) for options in (["--check"], [], ["--check"], [])
-    )
-    for each in (check, run, second_check, second):
-        assert each.code == 0, each.output
-    assert check.resource["actions"] == run.resource["actions"]
-    assert check.diff == run.diff
-    assert (run.resource["changed"], second.resource["changed"]) == (True, False)
-    assert second_check.resource["actions"] == second.resource["actions"] == []
-    return check, run, [action["action"] for action in run.resource["actions"]]
-
-
-def test_twelve_steps(vm_lab: Lab, controller: Controller, declare: t.Callable[[int], Path]) -> None:
-    hypervisor = vm_lab.hypervisors[0]
-    _check, run, verbs = four_steps(controller, "start", declare(512))
-    assert verbs == ["prepare", "define", "start"]
-    [member] = run.resource["members"]
-    assert (member["driver"], member["hypervisor"], member["state"]) == ("qemu", hypervisor.name, "running")
-    look_inside(controller)
-    look_beside(vm_lab, controller)
-    _check, run, verbs = four_steps(controller, "start", declare(640))
-    assert verbs == ["define"]
-    assert "takes effect with its next start" in run.resource["actions"][0]["reason"]
-    assert DOMAIN in hypervisor.domains(driver="qemu")
-    _check, _run, verbs = four_steps(controller, "remove", declare(640))
-    assert verbs == ["stop", "undefine", "remove"]
-    assert vm_lab.leftovers(NAME) == []
-
-
-def look_inside(controller: Controller) -> None:
-    """The seed's facts hold in the machine."""
-    assert controller.ssh(NAME, DOMAIN, "hostname").strip() == DOMAIN
-    hosts = controller.ssh(NAME, DOMAIN, "cat", "/etc/hosts")
-    assert DOMAIN in hosts
-    assert "127.0.1.1" not in hosts
-    assert "nameserver" in controller.ssh(NAME, DOMAIN, "cat", "/etc/resolv.conf")
-
-
-def look_beside(lab: Lab, controller: Controller) -> None:
-    """On the hypervisor: a thin disk on the cached image, a private seed, a console, no autostart."""
-    hypervisor = lab.hypervisors[0]
-    info = hypervisor.run("qemu-img", "info", "--force-share", f"{HOME}/disk.qcow2")
-    assert "backing file: /var/lib/ensemble/images/" in info
-    assert "backing file format: qcow2" in info
-    modes = hypervisor.run("stat", "--format", "%a %n", f"{HOME}/seed.iso", f"{HOME}/disk.qcow2").split()[::2]
-    assert modes == ["600", "600"]
-    assert int(hypervisor.run("stat", "--format", "%s", f"{HOME}/console.log")) > 0
-    assert hypervisor.run("virsh", "-c", URI, "dominfo", DOMAIN).split("Autostart:")[1].split()[0] == "disable"
-    partition = f"/ensemble-{lab.name}-{hypervisor.name}"
-    assert f"<partition>{partition}</partition>" in hypervisor.run("virsh", "-c", URI, "dumpxml", DOMAIN)
+def test_the_demo_runs_on_machines(vm_lab: Lab, controller: Controller, removed: t.Callable[[Path], Path]) -> None:
+    """The same declaration with another driver: a head and one compute machine, and a job on them."""
+    demo = vm_lab.demo()
+    demo["name"] = "vmdemo"
+    demo["defaults"]["driver"] = "qemu"
+    demo["roles"]["compute"]["count"] = 1
+    path = removed(controller.write(demo, torque_users=[{"name": "demo", "uid": 2000}], torque_ready_timeout=180))
+    run = controller.play("torque", path)
+    assert run.code == 0, run.output
+    assert {member["driver"] for member in run.resource["members"]} == {"qemu"}
+    running = set().union(*(hv.domains(driver="qemu") for hv in vm_lab.hypervisors))
+    assert running >= {"vmdemo-head-0", "vmdemo-compute-0"}
+    smoke = controller.play("smoke", path)
+    assert smoke.code == 0, smoke.output
+    assert "ran on vmdemo-compute-0 as demo" in smoke.output
+    again = controller.play("torque", path)
+    assert set(again.recap("changed").values()) == {0}, again.output
+    # more memory takes a restart, and the person's word for it
+    demo["roles"]["compute"]["memory_mb"] = 640
+    path = controller.write(demo, torque_users=[{"name": "demo", "uid": 2000}], torque_ready_timeout=180)
+    left = controller.play("start", path)
+    assert (left.code, left.resource["actions"]) == (0, []), left.output
+    assert left.resource["pending"][0]["needs"] == "restart"
+    restarted = controller.play("torque", path, "-e", "ensemble_allow_restart=true")
+    assert restarted.code == 0, restarted.output
+    assert [a["action"] for a in restarted.resource["actions"]] == ["stop", "define", "start"]
+    total = controller.ssh("vmdemo", "vmdemo-compute-0", "grep MemTotal /proc/meminfo").split()[1]
+    assert int(total) > 540 * 1024
 
 
 # -- templates
