@@ -59,8 +59,8 @@ def reborn(lab: Lab, controller: Controller) -> t.Iterator[Reborn]:
     run = controller.play("start", inventory)
     assert run.code == 0, run.output
     voter, *others = lab.hypervisors
-    victim = next(m for m in run.resource["members"] if m["hypervisor"] != voter.name and m["member"] != "head-0")
-    hypervisor = next(hv for hv in others if hv.name == victim["hypervisor"])
+    victim, *_others = [m for m in run.resource["members"] if m["hypervisor"] != voter.name and m["member"] != "head-0"]
+    [hypervisor] = [hv for hv in others if hv.name == victim["hypervisor"]]
     found = Reborn(inventory, victim["member"], hypervisor, voter)
     controller.ssh(NAME, f"{NAME}-{found.member}", "touch /root/kept && sync")
     yield found
