@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import time
 import typing as t
 from pathlib import Path
@@ -95,7 +94,7 @@ def test_runs_killed_at_random_moments_end_converged(
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)  # the random moment itself is what is waited for
         if process.poll() is None and (on_controller or not kill_host_programs(lab, victim)):
-            os.killpg(process.pid, signal.SIGKILL)
+            controller.kill(process)
         process.communicate(timeout=300)
         killed += process.returncode != 0
         finished = controller.play(playbook, path, *extra)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -65,6 +66,15 @@ class Run:
         return self.results("code")[-1]
 
 
+def _descendants(pid: int) -> list[int]:
+    """Children of a process, their children, and so on."""
+    with contextlib.suppress(FileNotFoundError):
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(word) for task in tasks for word in task.read_text().split()]
+        return [*children, *(found for child in children for found in _descendants(child))]
+    return []
+
+
 class Controller:
     """One controller, empty at first."""
 
@@ -105,6 +115,13 @@ class Controller:
             text=True,
             start_new_session=True,
         )
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> None:
+        """End a playbook and all that it started at once; its modules run in sessions of their own."""
+        for pid in [process.pid, *_descendants(process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def play(self, playbook: str, inventory: Path, *options: str) -> Run:
         """Run a playbook to its end."""

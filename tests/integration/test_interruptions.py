@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import typing as t
 from pathlib import Path
@@ -27,7 +26,7 @@ def test_a_killed_run_is_finished_by_the_next(
     inventory = removed(controller.write(lab.declaration("killed", election={"ttl": 3})))
     process = controller.start("start", inventory)
     wait_for(process, lambda: any(name.startswith("killed-") for name in lab.defined()))
-    os.killpg(process.pid, signal.SIGKILL)
+    controller.kill(process)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
     run = controller.play("start", inventory)

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.lease import Lease
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import LeaseError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError, LeaseError
 from voters import Clock, MemoryVoter, lease_of
 
 TTL = 15.0
@@ -222,3 +222,15 @@ def test_a_session_may_win_again_over_its_own_lease(voters: list[MemoryVoter], c
     lease.acquire()
     lease.acquire()
     assert lease.token == (1, 2)
+
+
+def test_why_a_voter_could_not_vote_is_told(clock: Clock) -> None:
+    """It answers the question, cannot keep its vote, and answers again when the lease is given back."""
+
+    class Full(MemoryVoter):
+        def request(self, *_args: t.Any) -> dict[str, t.Any]:
+            raise HypervisorError("hv1: No space left on device")
+
+    error = refused(lease_of([Full(clock)], clock, "a"))
+    assert error.code == "no_quorum"
+    assert "hv1: No space left on device" in error.msg

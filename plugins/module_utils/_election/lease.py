@@ -86,7 +86,9 @@ class Lease:
         answers = self._ask(lambda voter: voter.request(term, identity.session, identity.holder, self._ttl))
         granted = [answer for answer in answers if answer["granted"]]
         if len(granted) <= len(self._voters) // 2 or self._clock() > begun + SAFE_SHARE * self._ttl:
+            silence = self._silence
             self.release()
+            self._silence = silence  # why there was no majority, not who was told that it is over
             refused = [answer for answer in answers if not answer["granted"]]
             if refused and len(granted) <= len(self._voters) // 2:
                 raise _held(refused[0])
