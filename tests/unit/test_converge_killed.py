@@ -7,20 +7,37 @@ from __future__ import annotations
 import pathlib
 import time
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
+from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import NO_WISHES, Wishes
 from declared import BASE, parsed
 from world import Killed, World
 
 POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
 RESOURCE = parsed(pool=POOL, election={"ttl": 3})
 GROWN = parsed(pool=POOL, election={"ttl": 3}, roles={"compute": {"count": 4}})
+DRAINED = parsed(pool=[POOL[0], {**POOL[1], "state": "maintenance"}, POOL[2]], election={"ttl": 3})
+REWIRED = parsed(pool=POOL, election={"ttl": 3}, network={"bridge": "br7"})
 #: what is asked for -> the declaration that asks for it; to stop or remove, none is needed
-DECLARED = {"started": RESOURCE, "grown": GROWN}
+DECLARED = {
+    "started": RESOURCE,
+    "grown": GROWN,
+    "shrunk": RESOURCE,
+    "drained": DRAINED,
+    "replaced": RESOURCE,
+    "restarted": REWIRED,
+}
+#: what is asked for -> what may happen to members that run
+WISHES = {
+    "shrunk": Wishes(remove=("compute-2", "compute-3")),
+    "replaced": Wishes(replace=("compute-0", "head-0"), max_unavailable=2),
+    "restarted": Wishes(allow_restart=True),
+}
 #: far more than any run has
-MANY = 60
+MANY = 80
 #: what was there before, what was asked for, what is asked for next
 STORIES = [
     ("absent", "started", "started"),
@@ -33,6 +50,13 @@ STORIES = [
     ("started", "grown", "stopped"),
     ("started", "grown", "absent"),
     ("grown", "absent", "grown"),
+    ("grown", "shrunk", "shrunk"),
+    ("grown", "shrunk", "absent"),
+    ("started", "drained", "drained"),
+    ("started", "drained", "started"),
+    ("started", "replaced", "replaced"),
+    ("started", "replaced", "started"),
+    ("started", "restarted", "restarted"),
 ]
 
 
@@ -45,9 +69,10 @@ class Pool:
         real = time.clock_gettime
         patch.setattr(time, "clock_gettime", lambda clock: real(clock) + self.ahead)
 
-    def run(self, state: str) -> Outcome:
+    def run(self, state: str, wishes: Wishes | None = None) -> Outcome:
         declared = DECLARED.get(state)
         options: dict[str, t.Any] = {"wait": False, "lease_timeout": 0.0, "lease_ttl": 3.0}
+        options["wishes"] = wishes or WISHES.get(state, NO_WISHES)
         return converge(
             Request("demo", RESOURCE.pool, "started" if declared else state, declared, **options), self.world.connect
         )
@@ -78,7 +103,11 @@ class Pool:
             assert there <= whole
         if state == "absent":
             assert (there, self.world.disks()) == (set(), {})
-        again = self.run(state)
+        places = [key for driver in self.world.drivers.values() for key in driver.disks]
+        assert len(places) == len(set(places)), "a member has disks on two hypervisors"
+        if state == "drained":
+            assert self.world.drivers["hv2"].disks == {}
+        again = self.run(state, replace(WISHES.get(state, NO_WISHES), replace=()))
         assert (again.plan.actions, again.plan.record, again.plan.forget) == ((), None, False)
         if state == "absent":
             for host in self.world.hosts.values():
