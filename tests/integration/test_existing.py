@@ -18,7 +18,8 @@ UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user
 @pytest.fixture(scope="module")
 def desk(lab: Lab, controller: Controller) -> t.Iterator[dict[str, t.Any]]:
     """The machine as a declaration names it."""
-    inventory = controller.write(lab.declaration(PROVIDER, roles={"head": {"count": 1}}))
+    own = f"{lab.address(241)}-{lab.address(245)}"  # beside what other resources of the lab use
+    inventory = controller.write(lab.declaration(PROVIDER, roles={"head": {"count": 1, "range": own}}))
     run = controller.play("start", inventory)
     assert run.code == 0, run.output
     cache = controller.home / ".cache/ensemble" / PROVIDER
