@@ -14,7 +14,7 @@ import typing as t
 import uuid
 
 from .._election.lease import Identity, Lease
-from .._model.errors import LeaseError
+from .._model.errors import HypervisorError, LeaseError
 from .._pool.session import Session
 
 _TRIP_TIMEOUT = 10.0
@@ -22,11 +22,35 @@ _POLL = 0.25
 
 
 class SessionVoter:
-    """A voter behind a session to its host program."""
+    """A voter behind a session to its host program.
 
-    def __init__(self, session: Session, resource: str) -> None:
+    It shares the session of the work until the first renewal, which most runs never see: another host program costs as
+    much as all that a converged run asks.
+
+    Args:
+        beside: opens a session of its own.
+    """
+
+    def __init__(self, session: Session, resource: str, beside: t.Callable[[], Session]) -> None:
         self._session = session
         self._resource = resource
+        self._beside = beside
+        self._own: Session | None = None
+
+    def part(self) -> None:
+        """From now on over a session of its own, since renewal must not wait for the work.
+
+        Raises:
+            HypervisorError: it cannot be opened.
+        """
+        if self._own is None:
+            self._own = self._beside()
+            self._session = self._own
+
+    def close(self) -> None:
+        """End the session of its own, if there is one."""
+        if self._own is not None:
+            self._own.close()
 
     def read(self) -> t.Mapping[str, t.Any]:
         return self._call("lease_read", {})
@@ -35,7 +59,13 @@ class SessionVoter:
         return self._call("lease_request", {"term": term, "session": session, "holder": holder, "ttl": ttl})
 
     def release(self, session: str) -> t.Mapping[str, t.Any]:
-        return self._call("lease_release", {"session": session})
+        try:
+            return self._call("lease_release", {"session": session})
+        except HypervisorError:
+            if self._own is not None:
+                raise
+            self.part()  # the work's session broke, and others need not wait for the end of the lease
+            return self._call("lease_release", {"session": session})
 
     def _call(self, verb: str, fields: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
         return t.cast("t.Mapping[str, t.Any]", self._session.call(verb, _TRIP_TIMEOUT, fields, resource=self._resource))
@@ -52,15 +82,12 @@ def this_run() -> Identity:
 
 
 @contextlib.contextmanager
-def held(
-    voters: t.Sequence[SessionVoter], ttl: float, patience: float, sessions: t.Sequence[Session]
-) -> t.Iterator[Lease]:
+def held(voters: t.Sequence[SessionVoter], ttl: float, patience: float) -> t.Iterator[Lease]:
     """The lease, renewed every ttl/3 in the background until the block ends.
 
     Args:
-        voters: over sessions of their own, since renewal must not wait for the work.
+        voters: closed at the end.
         patience: seconds to wait for another run to end; a killed one's lease ends within its ttl.
-        sessions: closed at the end.
 
     Raises:
         LeaseError: it was not free in time, or no majority answers.
@@ -69,7 +96,7 @@ def held(
     try:
         _acquire(lease, patience)
         over = threading.Event()
-        thread = threading.Thread(target=_renew, args=(lease, over, ttl / 3), daemon=True)
+        thread = threading.Thread(target=_renew, args=(lease, voters, over, ttl / 3), daemon=True)
         thread.start()
         try:
             yield lease
@@ -78,8 +105,8 @@ def held(
             thread.join(_TRIP_TIMEOUT)
             lease.release()
     finally:
-        for session in sessions:
-            session.close()
+        for voter in voters:
+            voter.close()
 
 
 def _acquire(lease: Lease, patience: float) -> None:
@@ -93,8 +120,10 @@ def _acquire(lease: Lease, patience: float) -> None:
         time.sleep(_POLL)
 
 
-def _renew(lease: Lease, over: threading.Event, interval: float) -> None:
+def _renew(lease: Lease, voters: t.Sequence[SessionVoter], over: threading.Event, interval: float) -> None:
     while not over.wait(interval):
         # whoever works checks `require` before each request and meets the loss there
-        with contextlib.suppress(LeaseError):
+        with contextlib.suppress(LeaseError, HypervisorError):
+            for voter in voters:
+                voter.part()
             lease.renew()

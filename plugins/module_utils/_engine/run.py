@@ -109,9 +109,9 @@ def converge(request: Request, connect: Connect) -> Outcome:
             _refresh_cache(request, pool)
             return Outcome(plan, observation, _generation(plan, observation), clock.seconds)
         with clock.step("lease"):
-            beside = pool.reconnect(pool.hypervisors[0].name)
-            voters = [SessionVoter(beside, request.name)]
-            lease = stack.enter_context(held(voters, request.lease_ttl, request.lease_timeout, [beside]))
+            voter = pool.hypervisors[0].name
+            voters = [SessionVoter(pool.sessions[voter], request.name, lambda: pool.reconnect(voter))]
+            lease = stack.enter_context(held(voters, request.lease_ttl, request.lease_timeout))
         with clock.step("observe"):
             observation = observe(pool, request.name)
         plan = make_plan(request, observation)
