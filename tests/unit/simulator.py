@@ -57,7 +57,10 @@ def after(plan: Plan, seen: Observation) -> Observation:
     """What is observed when every action of a plan was carried out."""
     hypervisors = {hv.name: hv for hv in seen.hypervisors}
     for wave in plan.waves():
+        places: dict[str, str] = {}
         for action in wave:
+            if action.verb != FETCH:  # hypervisors work side by side: none waits for what another one does
+                assert places.setdefault(action.member, action.hypervisor) == action.hypervisor
             hypervisors[action.hypervisor] = _act(hypervisors[action.hypervisor], action, seen.resource)
     record = plan.settled or plan.record or seen.record
     if plan.forget and record.declaration:

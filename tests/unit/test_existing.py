@@ -155,6 +155,12 @@ def test_stopped_and_absent_stop_its_services_and_remove_nothing(resource: Resou
     assert verbs(plan_stopped(bare)) == verbs(plan_absent(bare, ())) == []
 
 
+def test_a_machine_of_which_a_part_runs_is_stopped_and_started(resource: Resource) -> None:
+    client = FakeClient({"nginx": "active", "web@1": "failed"})
+    assert verbs(plan_stopped(observed(resource, client))) == ["0 stop desk"]
+    assert verbs(plan_started(resource, observed(resource, client))) == ["1 start desk"]
+
+
 def test_a_service_that_does_not_start_fails_with_the_machine_named(resource: Resource) -> None:
     client = FakeClient({"nginx": "inactive"})
     client.fails = True

@@ -412,6 +412,18 @@ def test_pruning_tells_first_and_then_removes_the_same(world: World, tar: pathli
     assert not os.path.exists(cache(world, "hv2") / sum_of(tar))
 
 
+def test_pruning_goes_on_where_it_was_killed(world: World, tar: pathlib.Path) -> None:
+    """What it had renamed away is in the way of nothing, not even of the same image that came back since."""
+    left = cache(world, "hv2") / f".gone-{sum_of(tar)}"
+    with Pool(parsed().pool, world.connect) as pool:
+        ensure_image(pool.sessions["hv2"], source(tar))
+        left.mkdir()
+        (left / "half").touch()
+        prune(pool, [], False)
+    assert not os.path.exists(cache(world, "hv2") / sum_of(tar))
+    assert not left.exists()
+
+
 def test_a_simulated_hypervisor_takes_any_file_as_its_image(tmp_path: pathlib.Path, tar: pathlib.Path) -> None:
     simulated = Simulated(tmp_path, defaults={"image": {"path": str(tar), "checksum": sum_of(tar)}})
     for name in ("hv1", "hv2", "hv3"):

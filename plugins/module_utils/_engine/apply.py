@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 import typing as t
 
 from .._election.lease import Lease
+from .._host.serve import WIDTH
 from .._model.errors import EnsembleError
 from .._model.image import ImageSource
 from .._plan.actions import FETCH, Action
@@ -62,7 +64,8 @@ class Applier:
         per_host: dict[str, list[Action]] = {}
         for action in actions:
             per_host.setdefault(action.hypervisor, []).append(action)
-        timeout = BATCH_TIMEOUT + (stop_timeout if any(a.verb == "stop" for a in actions) else 0.0)
+        stops = [sum(action.verb == "stop" for action in here) for here in per_host.values()]
+        timeout = BATCH_TIMEOUT + stop_timeout * math.ceil(max(stops, default=0) / WIDTH)
         self._lease.require(self._cover)
 
         def work(session: Session) -> list[dict[str, t.Any]]:

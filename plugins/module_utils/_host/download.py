@@ -104,7 +104,7 @@ def _copy(response: t.Any, path: str, begin: int, deadline: float, check: t.Call
     """Write what comes, until the deadline; the length then, and whether the answer ended."""
     with open(path, "ab" if begin else "wb") as stream:
         while time.monotonic() < deadline:
-            chunk = response.read(_CHUNK)
+            chunk = response.read1(_CHUNK)  # what is there: `read` would wait for all of it, beyond the deadline
             if not chunk:
                 return stream.tell(), True
             check(stream.tell())

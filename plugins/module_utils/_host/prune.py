@@ -38,6 +38,8 @@ def prune(
     """
     incoming = Incoming(images.folder)
     with images.importing():
+        if not check:
+            _sweep(images)  # what a killed one left would be in the way of the same image, brought again since
         with images.choosing():
             names = images.names()
             used = standing()
@@ -50,14 +52,19 @@ def prune(
                 for unused in found:
                     os.rename(_path(images, unused.sha256), _path(images, _GONE + unused.sha256))
         if not check:
-            for name in os.listdir(images.folder):
-                if name.startswith((_GONE, _HALF)):
-                    shutil.rmtree(os.path.join(images.folder, name))
+            _sweep(images)
     for digest, size in incoming.abandoned().items():
         found.append(Unused((), "", digest, size))
         if not check:
             incoming.remove(digest)
     return found
+
+
+def _sweep(images: Images) -> None:
+    """Remove what is no image any more, or was never one."""
+    for name in os.listdir(images.folder) if os.path.isdir(images.folder) else ():
+        if name.startswith((_GONE, _HALF)):
+            shutil.rmtree(os.path.join(images.folder, name))
 
 
 def _unused(images: Images, names: t.Mapping[str, t.Mapping[str, str]], digest: str, kind: str) -> Unused:

@@ -68,6 +68,8 @@ class Records:
                 "declaration": {},
                 "placement": {},
                 "stateful": [],
+                "moving": {},
+                "removed": [],
                 "digest": "",
                 "version": record["version"] + 1,
             }

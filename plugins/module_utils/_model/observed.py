@@ -101,7 +101,13 @@ class ObservedHypervisor:
 
 @dataclass(frozen=True)
 class Record:
-    """The resource's one versioned record, as the voters keep it; version 0 means none was written yet."""
+    """The resource's one versioned record, as the voters keep it; version 0 means none was written yet.
+
+    Attributes:
+        placement: member -> hypervisor; of one that moves, the one that it leaves.
+        moving: member -> hypervisor to which it moves, until all is over.
+        removed: members that were taken out by name and had been declared one by one.
+    """
 
     version: int = 0
     generation: int = 0
@@ -111,6 +117,8 @@ class Record:
     declaration: t.Mapping[str, t.Any] = field(default_factory=dict)
     placement: t.Mapping[str, str] = field(default_factory=dict)
     stateful: tuple[str, ...] = ()
+    moving: t.Mapping[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -122,13 +130,16 @@ class Record:
             "declaration": dict(self.declaration),
             "placement": dict(self.placement),
             "stateful": list(self.stateful),
+            "moving": dict(self.moving),
+            "removed": list(self.removed),
         }
 
     @classmethod
     def from_dict(cls, data: t.Mapping[str, t.Any]) -> Record:
         """From stored data; keys of newer versions are ignored."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        known["stateful"] = tuple(known.get("stateful", ()))
+        for name in ("stateful", "removed"):
+            known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
 

@@ -130,11 +130,8 @@ def refuse_smaller_pool(resource: Resource, record: Record) -> None:
         return
     pool = {hv.name for hv in resource.pool}
     # a machine that somebody else provides carries only itself, and goes with its member
-    left = {
-        member: name
-        for member, name in record.placement.items()
-        if name not in pool and name != resource.domain(member)
-    }
+    places = [*record.placement.items(), *record.moving.items()]
+    left = {member: name for member, name in places if name not in pool and name != resource.domain(member)}
     if left:
         raise PlanError(
             "the declaration's pool lacks hypervisors that carry members: "

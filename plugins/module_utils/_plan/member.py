@@ -40,7 +40,7 @@ class Steps:
     """The steps of one member.
 
     Attributes:
-        down: they take a member away that runs, and happen a few members at a time.
+        down: they take a member away that runs, a few members at a time, or one that moves, before all else.
         up: they bring it back; after all of `down` where it comes back on another hypervisor.
         pending: what is left alone.
     """
@@ -48,6 +48,11 @@ class Steps:
     down: tuple[Step, ...] = ()
     up: tuple[Step, ...] = ()
     pending: tuple[Pending, ...] = ()
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether the member runs and would be stopped."""
+        return any(step.verb == "stop" for step in self.down)
 
 
 def steps_of(member: Member, life: Life, target: str, why: str, leaves: str, wishes: Wishes) -> Steps:
@@ -88,7 +93,8 @@ def _moved(member: Member, life: Life, target: str, reason: str) -> Steps:
     if life.artefact is not None:
         down.append(Step("remove", here, reason, driver))
     up = _made(member, target, reason, "it is made anew", "it is new")
-    return Steps(tuple(down), tuple(up)) if life.active else Steps(up=(*down, *up))
+    # what goes on one hypervisor is over before it comes on another: never is a member in two places
+    return Steps(tuple(down), tuple(up)) if life.active or here != target else Steps(up=(*down, *up))
 
 
 def _kept(member: Member, life: Life, here: str, changes: t.Sequence[Change], wishes: Wishes) -> Steps:

@@ -55,9 +55,9 @@ def scaled(resource: Resource, observation: Observation, wishes: Wishes) -> Scal
 
 def _refuse_unknown(resource: Resource, observation: Observation, wishes: Wishes, known: set[str]) -> None:
     declared = {member.name for member in resource.members}
-    stems = {role.name.replace("_", "-") for role in resource.roles if role.counted}
-    # one that a counted role could have is gone already: there is nothing to do for it
-    unknown = [name for name in wishes.remove if name not in known and not _is_of(stems, name)]
+    gone = observation.record.removed
+    # one that a counted role could have, or that was removed before: there is nothing to do for it
+    unknown = [n for n in wishes.remove if n not in known and n not in gone and not is_counted(resource, n)]
     unknown += [name for name in wishes.replace if name not in declared]
     provided = {member.name for member in resource.members if member.access is not None}
     unknown += [name for name in wishes.replace if name in provided]
@@ -136,9 +136,10 @@ def _removed_names(record: Record) -> set[str]:
     }
 
 
-def _is_of(stems: set[str], name: str) -> bool:
+def is_counted(resource: Resource, name: str) -> bool:
+    """Whether a counted role could have a member of that name."""
     stem, _dash, index = name.rpartition("-")
-    return stem in stems and index.isdigit()
+    return index.isdigit() and any(role.counted and role.name.replace("_", "-") == stem for role in resource.roles)
 
 
 def _shortened(names: t.Sequence[str], most: int = 20) -> str:

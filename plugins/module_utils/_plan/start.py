@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._model.declaration import Member, Resource
 from .._model.drivers import IMAGE_FORMATS
 from .._model.errors import HypervisorError, PlanError
-from .._model.observed import Observation, Record
+from .._model.observed import Observation
 from .actions import FETCH, Action, Plan
 from .checks import (
     refuse_blind,
@@ -23,7 +24,8 @@ from .drift import Pending
 from .member import Life, Step, Steps, stays, steps_of
 from .notes import notes_of
 from .place import Room, member_waves, settled
-from .scale import Scaled, scaled
+from .record import Places, may_be_at, records
+from .scale import Scaled, is_counted, scaled
 from .stop import refuse_data_loss, taken_away
 from .wishes import NO_WISHES, Wishes
 
@@ -49,6 +51,10 @@ def plan_started(resource: Resource, observation: Observation, wishes: Wishes = 
         draft.add(member)
     draft.refuse_too_few()
     return draft.plan(scale)
+
+
+#: before all others: members that do not run leave a hypervisor, and start elsewhere when it is their role's turn
+_FIRST = -1
 
 
 class _Draft:
@@ -112,7 +118,7 @@ class _Draft:
         life = Life(lives, domain, artefact)
         steps = steps_of(member, life, target, why, leaves, self._wishes)
         self._pending += steps.pending
-        if steps.down and not self._wishes.interrupt:
+        if steps.interrupts and not self._wishes.interrupt:
             self._waiting.append(member.name)
             steps, target = Steps(), t.cast(str, lives)
         fetched = self._fetched(member, steps)
@@ -122,9 +128,10 @@ class _Draft:
         changes = steps.down or steps.up
         self._after[name] = _told(member, target, steps) if changes else self._before[name]
         self._note(member, fetched, self._level[member.name])
-        if steps.down:
+        if steps.interrupts:
             self._rolling.append((member, steps))
         else:
+            self._note(member, steps.down, _FIRST)
             self._note(member, steps.up, self._level[member.name])
 
     def _add_existing(self, member: Member) -> None:
@@ -140,14 +147,15 @@ class _Draft:
 
     def _is_unknown(self, member: Member) -> bool:
         """Whether it may be on a hypervisor that does not answer; then nothing is done for it."""
-        where = self._seen.record.placement.get(member.name, "")
+        places = may_be_at(self._seen.record, member.name)
         if member.access is not None:
-            where = self._resource.domain(member.name)
+            places = {self._resource.domain(member.name)}
         elif self._seen.record.desired == "absent":
             return False
-        if where not in self._seen.silent:
+        silent = sorted(places & set(self._seen.silent))
+        if not silent:
             return False
-        reason = self._seen.silent[where]
+        where, reason = silent[0], self._seen.silent[silent[0]]
         error = HypervisorError(
             f"{reason} Members of {self._resource.name} may run there; they are not taken for gone. "
             "Nothing was changed.",
@@ -205,8 +213,11 @@ class _Draft:
 
     def plan(self, scale: Scaled) -> Plan:
         """Put everything in order: what is new or only started, then what runs and is interrupted, then what goes."""
+        if any(action.wave == _FIRST for action in self._actions):
+            self._actions = [replace(action, wave=action.wave + 1) for action in self._actions]
         self._actions.sort(key=lambda action: action.wave)
-        self._roll(1 + max(self._level.values(), default=0))
+        last = max((action.wave for action in self._actions), default=0)
+        self._roll(1 + max(last, *self._level.values()))
         last = 1 + max((action.wave for action in self._actions), default=-1)
         held = [name for name in scale.leaving if not self._wishes.interrupt and self._runs(name)]
         leaving = [name for name in scale.leaving if name not in held]
@@ -214,13 +225,11 @@ class _Draft:
         declared = {member.name for member in self._resource.members}
         surplus = sorted(set(self._where) - declared - set(scale.leaving))
         staying = {name: self._where[name] for name in (*surplus, *held)}
-        moving = {name: self._where[name] for name in (*self._leaves, *leaving) if name in self._where}
-        record = next_record(self._seen.record, self._resource, "started", {**staying, **self._placement, **moving})
-        settled_record = None
-        if moving:
-            settled_record = next_record(
-                record or self._seen.record, self._resource, "started", {**staying, **self._placement}
-            )
+        until = {name: self._where[name] for name in (*self._leaves, *leaving) if name in self._where}
+        removed = tuple(name for name in scale.leaving if name not in declared and not is_counted(self._resource, name))
+        record, settled_record = records(
+            self._seen, self._resource, Places(until, {**staying, **self._placement}, removed)
+        )
         return Plan(
             self._resource.name,
             (*self._actions, *gone.actions),
@@ -266,24 +275,3 @@ def _state(life: Life) -> str:
     if life.domain is not None:
         return life.domain.state
     return "absent" if life.artefact is None else "a disk without a domain"
-
-
-def next_record(stored: Record, resource: Resource, desired: str, placement: t.Mapping[str, str]) -> Record | None:
-    """The record that this declaration and desired state ask for, or None when the stored one says so already.
-
-    Another digest becomes generation + 1; so does waking what was stopped or removed.
-    """
-    stateful = tuple(sorted({member for role in resource.roles if role.stateful for member in role.members}))
-    same = (stored.digest, stored.desired) == (resource.digest, desired)
-    if same and dict(stored.placement) == dict(placement) and stored.stateful == stateful:
-        return None
-    return Record(
-        version=stored.version + 1,
-        generation=stored.generation if same else stored.generation + 1,
-        digest=resource.digest,
-        desired=desired,
-        stack=resource.stack,
-        declaration=resource.content,
-        placement=dict(placement),
-        stateful=stateful,
-    )

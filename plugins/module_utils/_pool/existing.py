@@ -72,7 +72,8 @@ class MachineTransport(Transport):
 
     def _observe(self, deadline: float) -> dict[str, t.Any]:
         states = self._installed(deadline)
-        state = BARE if not states else "running" if all(unit in _UP for unit in states.values()) else "shutoff"
+        up = [unit for unit, state in states.items() if state in _UP]
+        state = BARE if not states else "running" if len(up) == len(states) else "degraded" if up else "shutoff"
         member = self._member
         record = {
             "resource": self._resource.name,

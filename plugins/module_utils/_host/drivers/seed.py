@@ -99,3 +99,6 @@ def _replace(folder: int, name: str, text: str, mode: int) -> None:
     with os.fdopen(fd, "w", encoding="utf-8") as stream:
         os.fchmod(stream.fileno(), mode)
         stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())  # before the mark on the disk that says that all of it is there
+    os.fsync(folder)

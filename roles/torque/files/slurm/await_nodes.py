@@ -46,17 +46,17 @@ def resume(names):
 def main():
     request = json.loads(sys.argv[1])
     wanted, timeout = request["nodes"], request["timeout"]
-    ours = [
-        name for name, (state, reason) in look(15.0)[0].items() if "drain" in state and reason == request["resumed"]
-    ]
-    if set(ours) & set(wanted):
-        resume(sorted(set(ours) & set(wanted)))
     began = time.monotonic()
     while True:
         left = began + timeout - time.monotonic()
         seen, error = look(max(1.0, min(15.0, left)))
+        states = {name: seen.get(name, ("", "")) for name in wanted}
+        ours = [name for name, (state, why) in states.items() if "drain" in state and why == request["resumed"]]
+        if ours:
+            resume(ours)
+            seen, error = look(max(1.0, min(15.0, left)))
         out = outside(wanted, seen)
-        if not out or any(state.startswith("drain") for state, _reason in out.values()):
+        if not out or any(state.startswith("drain") for name, (state, _why) in out.items() if name not in ours):
             break
         if time.monotonic() + INTERVAL > began + timeout:
             break
