@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, the ensemble.stacks authors
 """Runs of every kind, killed at random moments, on the controller or on a hypervisor: the next run ends converged.
 
-ENSEMBLE_CHAOS_KILLS says how many (3 unless set), ENSEMBLE_CHAOS_SEED repeats a series.
+ENSEMBLE_CHAOS_KILLS says how many (2 unless set), ENSEMBLE_CHAOS_SEED repeats a series.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.controller import Controller
 from harness.lab import STATE, Lab
 
 NAME = "chaos"
-KILLS = int(os.environ.get("ENSEMBLE_CHAOS_KILLS", "3"))
+KILLS = int(os.environ.get("ENSEMBLE_CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("ENSEMBLE_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 #: seconds within which most runs here are at work; later ones are killed waiting, or are over
 LONGEST = 9.0
