@@ -9,13 +9,12 @@ import time
 import typing as t
 
 from .._election.lease import Lease
-from .._host.serve import WIDTH
 from .._model.errors import EnsembleError
 from .._model.image import ImageSource
+from .._model.protocol import MEMBERS_AT_ONCE
 from .._plan.actions import FETCH, Action
 from .._pool.pool import Pool, raise_together
 from .._pool.session import Session
-from .images import ensure_image
 
 Sources = t.Mapping[t.Tuple[str, str], ImageSource]
 
@@ -65,7 +64,7 @@ class Applier:
         for action in actions:
             per_host.setdefault(action.hypervisor, []).append(action)
         stops = [sum(action.verb == "stop" for action in here) for here in per_host.values()]
-        timeout = BATCH_TIMEOUT + stop_timeout * math.ceil(max(stops, default=0) / WIDTH)
+        timeout = BATCH_TIMEOUT + stop_timeout * math.ceil(max(stops, default=0) / MEMBERS_AT_ONCE)
         self._lease.require(self._cover)
 
         def work(session: Session) -> list[dict[str, t.Any]]:
@@ -99,15 +98,18 @@ class Applier:
         for action in actions:
             per_host.setdefault(action.hypervisor, []).append(action)
 
+        if not actions:
+            return
+        from .images import ensure_image  # with much of the host program, which no other run needs here
+
         def work(session: Session) -> None:
             for action in per_host[session.hypervisor]:
                 ensure_image(session, self._images[action.args["name"], action.args["format"]])
                 self.done.append(action)
 
-        if actions:
-            begun = time.monotonic()
-            raise_together(self._pool.each(work, list(per_host)).values())
-            self.seconds[FETCH] = self.seconds.get(FETCH, 0.0) + time.monotonic() - begun
+        begun = time.monotonic()
+        raise_together(self._pool.each(work, list(per_host)).values())
+        self.seconds[FETCH] = self.seconds.get(FETCH, 0.0) + time.monotonic() - begun
 
     def _note(self, actions: t.Sequence[Action], results: t.Sequence[t.Mapping[str, t.Any]]) -> list[EnsembleError]:
         """Remember what was done; what was not is returned."""

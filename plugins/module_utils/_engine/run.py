@@ -20,7 +20,6 @@ from .._plan.wishes import NO_WISHES, Wishes
 from .._pool.keys import public_line
 from .._pool.pool import Connect, Pool
 from .apply import Applier
-from .boot import announce_voters
 from .credentials import MEMBER_KEY, host_key_name, missing_secrets, read_secrets, remove_cache, write_cache
 from .keeper import SessionVoter, held
 from .observe import observe
@@ -142,6 +141,8 @@ def _apply(request: Request, pool: Pool, lease: Lease, plan: Plan, observation: 
         with clock.step("secrets"):
             secrets = _secrets(request.resource, pool, applier, voter)
         if any(member.autostart for member in request.resource.members):
+            from .boot import announce_voters  # with a part of the host program, which no other run needs here
+
             # before the first of them starts: from then on its hypervisor may boot at any time
             with clock.step("voters"):
                 reached = [hv for hv in request.resource.pool if hv.name in pool.sessions]

@@ -11,13 +11,11 @@ from contextlib import nullcontext
 
 from .._model.errors import EnsembleError, Fault, RefusedError
 from .._model.identity import RESERVED_NAMES, RESOURCE_NAME
-from .._model.protocol import MAX_LINE, MEMBER_VERBS, MUTATING, PROTOCOL, READ_ONLY, UNSCOPED, VERSION
+from .._model.protocol import MAX_LINE, MEMBER_VERBS, MEMBERS_AT_ONCE, MUTATING, PROTOCOL, READ_ONLY, UNSCOPED, VERSION
 from .._model.reader import REQUIRED, Section
 from .fence import fenced
 from .verbs import Batch, Host
 
-#: members of one batch at work side by side
-WIDTH = 8
 #: seconds for which a mutating batch waits for another one on the same resource
 LOCK_TIMEOUT = 30.0
 MAX_VERBS = 10_000
@@ -150,7 +148,7 @@ def _run(host: Host, batch: Batch, verbs: list[dict[str, t.Any]]) -> list[dict[s
     if chains:
         import concurrent.futures  # it takes long to load, and looking or voting does not need it
 
-        with concurrent.futures.ThreadPoolExecutor(min(WIDTH, len(chains))) as pool:
+        with concurrent.futures.ThreadPoolExecutor(min(MEMBERS_AT_ONCE, len(chains))) as pool:
             list(pool.map(work, chains.values()))
     return results
 

@@ -24,6 +24,9 @@ MUTATING = frozenset(
 #: verbs on one member; those of different members run side by side
 MEMBER_VERBS = frozenset({"prepare", "define", "start", "stop", "undefine", "remove"})
 
+#: members of one batch at work side by side on a hypervisor
+MEMBERS_AT_ONCE = 8
+
 #: verbs that concern no resource
 UNSCOPED = frozenset(
     {"hello", "image_import", "image_status", "image_upload", "image_download", "image_take", "image_prune"}
