@@ -21,8 +21,8 @@ from harness.lab import STATE, Lab
 NAME = "chaos"
 KILLS = int(os.environ.get("ENSEMBLE_CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("ENSEMBLE_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-#: seconds within which most runs here are at work; later ones are killed waiting, or are over
-LONGEST = 9.0
+#: seconds that a run takes until one that was over before it could be killed has told better
+AT_FIRST = 4.0
 Kind = t.Tuple[str, t.Dict[str, t.Any], t.Dict[str, t.Any]]
 
 #: playbook, what differs in the declaration, and extra variables
@@ -82,17 +82,21 @@ def test_runs_killed_at_random_moments_end_converged(
     path = controller.write(declaration(lab))
     assert controller.play("start", path).code == 0
     killed = 0
+    takes: dict[str, float] = {}
     for turn in range(KILLS):
         kind = dice.choice(sorted(KINDS))
         playbook, changes, variables = KINDS[kind]
         extra = ["-e", json.dumps(variables)] if variables else []
-        moment, on_controller, victim = dice.uniform(0.5, LONGEST), dice.random() < 0.6, dice.randrange(3)
+        share, on_controller, victim = dice.uniform(0.2, 0.95), dice.random() < 0.6, dice.randrange(3)
+        moment = share * takes.get(kind, AT_FIRST)
         told = f"seed {SEED}, turn {turn}: {kind} killed after {moment:.2f} s"
         path = controller.write(declaration(lab, **changes))
         process = controller.start(playbook, path, *extra)
-        deadline = time.monotonic() + moment
-        while process.poll() is None and time.monotonic() < deadline:
+        begun = time.monotonic()
+        while process.poll() is None and time.monotonic() < begun + moment:
             time.sleep(0.01)  # the random moment itself is what is waited for
+        if process.poll() is not None:
+            takes[kind] = time.monotonic() - begun
         if process.poll() is None and (on_controller or not kill_host_programs(lab, victim)):
             controller.kill(process)
         process.communicate(timeout=300)
