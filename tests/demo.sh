@@ -33,6 +33,10 @@ down)
     fi
     python3 tests/lab/ensemble_lab down
     rm -rf ~/.cache/ensemble/demo
+    # the host program that was built goes too, unless other resources have their keys beside it
+    if [ "$(ls -A ~/.cache/ensemble 2>/dev/null)" = ensemble-host ]; then
+        rm -r ~/.cache/ensemble
+    fi
     # images may serve another lab on this machine; the tool says so and keeps them
     python3 tests/lab/ensemble_lab purge || true
     echo "Removed: the members, the lab and their keys. Left: .venv and Debian packages ('make clean' removes .venv)."
