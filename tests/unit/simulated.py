@@ -9,6 +9,7 @@ import pathlib
 import typing as t
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Election
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool import sim
 from declared import Raw, raw
@@ -45,7 +46,7 @@ class Simulated:
     def run(self, state: str = "started", **more: t.Any) -> Outcome:
         """One run; it waits for no lease, and for members only as long as the simulation says."""
         declared = self.resource if state == "started" else None
-        options = {"lease_timeout": 0.0, "lease_ttl": 3.0, **more}
+        options = {"lease_timeout": 0.0, "election": Election(ttl=3.0, op_timeout=0.6), **more}
         request = Request(self.resource.name, self.resource.pool, state, declared, **options)
         return converge(request, lambda hv: sim.connect(hv, ["node"], lambda _seconds: None))
 
