@@ -145,6 +145,13 @@ def test_the_same_session_wins_a_new_token(etcd: MemoryEtcd) -> None:
     assert refused(first.renew).code == "lease_lost"
 
 
+def test_a_new_token_that_is_not_won_costs_the_old_one(etcd: MemoryEtcd) -> None:
+    lease = won(etcd)
+    way(lease).faults = ["up"] * 3 + ["deaf"]
+    assert refused(lease.acquire).code == "no_quorum"
+    assert (etcd.pairs, lease.remaining()) == ({}, 0.0)
+
+
 def test_renewed(etcd: MemoryEtcd) -> None:
     lease = won(etcd)
     for _step in range(5):

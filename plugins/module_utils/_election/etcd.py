@@ -197,6 +197,8 @@ class EtcdLease(Lease):
                 return entry
             if entry.session != self.identity.session:
                 raise self._held(entry)
+            with self._guard:  # an earlier lease of this session: from here on anybody may win
+                self._until, self._lease = 0.0, 0
             self._remove(entry.created, by)
             self._end(entry.lease)
         raise doubt
