@@ -23,6 +23,8 @@ from .._model.errors import DeclarationError, Fault, LeaseError
 #: bytes; an answer about two small keys has a few hundred
 _LONGEST = 1 << 20
 _CHUNK = 1 << 14
+#: bytes of a foreign answer that a person is shown
+_QUOTED = 120
 #: seconds; with less than that nobody can be asked
 _LEAST = 0.01
 _LOGIN = "/v3/auth/authenticate"
@@ -201,12 +203,12 @@ class HttpGateway:
     def _not_authorised(self, url: str, error: Refused) -> Refused | LeaseError:
         """What a refusal means for a person, when it is one of who asks."""
         user = self._settings.user
-        if error.status == DENIED:
+        if user and error.status == DENIED:
             return _unauthorised(
-                f"etcd at {url} forbids it to {f'user {user}' if user else 'us'}: {error.msg}. Grant the user a role "
-                "with readwrite on the prefix /ensemble/ (docs/etcd.md)"
+                f"etcd at {url} forbids it to user {user}: {error.msg}. Grant the user a role with readwrite on the "
+                "prefix /ensemble/ (docs/etcd.md)"
             )
-        if not user and (error.status == UNAUTHENTICATED or "user name is empty" in error.msg):
+        if not user and (error.status in (DENIED, UNAUTHENTICATED) or "user name is empty" in error.msg):
             return _unauthorised(f"etcd at {url} demands a user: {error.msg}. Declare user and password_file")
         if _is_stale(error):
             return _unauthorised(f"etcd at {url} does not accept the token that it has just given: {error.msg}")
@@ -273,7 +275,11 @@ def _decoded(body: bytes, status: int) -> dict[str, t.Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise Unanswered(f"HTTP {status} without what etcd would say. Is it the client port of an etcd from 3.4 on?")
+        said = body[:_QUOTED].decode(errors="replace").strip()
+        said = f", but: {said}" if said.isprintable() and said else ""
+        raise Unanswered(
+            f"HTTP {status} without what etcd would say{said}. Is it the client port of an etcd from 3.4 on?"
+        )
     error = refusal(answer)
     if error is not None:
         raise error
