@@ -16,6 +16,7 @@ IMAGES ?=
 ONLY ?=
 KILLS ?= 20
 SEED ?= 0
+SEEDS ?= 10000
 
 BIN := .venv/bin
 LAB_TOOL := python3 tests/lab/ensemble_lab
@@ -25,8 +26,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SOURCES := plugins tests roles
 
-.PHONY: help demo demo-down test test-full chaos bench lint unit ansible-lint sanity changelog lab-test lab-up lab-status \
-	lab-down venv venv-test clean
+.PHONY: help demo demo-down test test-full chaos bench prove lint unit ansible-lint sanity changelog lab-test \
+	lab-up lab-status lab-down venv venv-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
@@ -73,6 +74,9 @@ chaos: venv-test ## runs killed at random moments on a lab; KILLS=n (20), SEED=n
 
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))
+
+prove: venv-test ## the election under simulated faults, and that wrong protocols are caught; SEEDS=n (10000)
+	@python tests/prove --seeds $(SEEDS)
 
 lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, IMAGES=vm for virtual machines
 	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) $(addprefix --images ,$(IMAGES))
