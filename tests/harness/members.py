@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ class Member:
             RuntimeError: the domain does not run.
         """
         return int(self.hypervisor.run("python3", "-c", _INIT_OF_DOMAIN, self.domain).split()[0])
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address, as it says itself."""
+        shown = self.run("ip", "-json", "-4", "address", "show", "scope", "global")
+        return next(str(one["local"]) for card in json.loads(shown) for one in card["addr_info"])
 
     def run(self, *argv: str, check: bool = True, stdin: bytes | None = None) -> str:
         """Standard output of a command in it."""

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -17,42 +15,9 @@ from harness import faults
 from harness.controller import Controller
 from harness.faults import Member
 from harness.lab import STATE, Hypervisor, Lab
+from harness.probes import SSH, greeting, heard, here, reached, reached_all
 from harness.waiting import wait_until
 
-SSH = 22
-TIMEOUT = 1.0
-Run = t.Callable[..., str]  # a command in a hypervisor or a member
-
-# Prints y or n for each address: whether a connection to its sshd is made and it says its name.
-_KNOCK = f"""
-import socket, sys
-for address in sys.argv[1:]:
-    try:
-        with socket.create_connection((address, {SSH}), timeout={TIMEOUT}) as connection:
-            print("y" if connection.recv(4) == b"SSH-" else "n")
-    except OSError:
-        print("n")
-"""
-# Prints who sends a datagram first.
-_HEAR = """
-import socket
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-    listener.bind(("", 7777))
-    listener.settimeout(1.5)
-    try:
-        print(listener.recvfrom(9)[1][0])
-    except TimeoutError:
-        print("nobody")
-"""
-_CALL = """
-import contextlib, socket, sys, time
-end = time.monotonic() + 1
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-    while time.monotonic() < end:
-        with contextlib.suppress(PermissionError):  # it was dropped on this side
-            caller.sendto(b"here", (sys.argv[1], 7777))
-        time.sleep(0.02)
-"""
 _CLOCKS = "import time; time.sleep(0.01); print(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())"
 UNIT = "lab-fault.service"
 
@@ -100,48 +65,6 @@ def service(members: list[Member]) -> t.Iterator[Member]:
     member.run("rm", f"/run/systemd/system/{UNIT}")
 
 
-def reached(run: Run, *addresses: str) -> str:
-    """Which sshds answer, one letter each."""
-    return "".join(run("python3", "-c", _KNOCK, *addresses).split())
-
-
-def reached_all(*questions: tuple[Run, str]) -> str:
-    """The same from several places at once."""
-    with ThreadPoolExecutor(len(questions)) as pool:
-        return "".join(pool.map(lambda question: reached(*question), questions))
-
-
-def here(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
-
-
-def address_of(member: Member) -> str:
-    found = re.search(r" inet (\S+)/", member.run("ip", "-4", "-oneline", "address", "show", "scope", "global"))
-    assert found is not None
-    return found[1]
-
-
-def greeting(address: str, port: int) -> float:
-    """Seconds until an sshd has said its name."""
-    begun = time.monotonic()
-    with socket.create_connection((address, port), timeout=10) as connection:
-        assert connection.recv(4) == b"SSH-"
-    return time.monotonic() - begun
-
-
-def heard(one: Hypervisor, other: Hypervisor) -> tuple[bool, bool]:
-    """Whether a datagram that `one` sends for a second comes to `other`, and the other way round."""
-
-    def comes(source: Hypervisor, target: Hypervisor) -> bool:
-        listening = pool.submit(target.run, "python3", "-c", _HEAR)
-        source.run("python3", "-c", _CALL, target.address)
-        return listening.result().strip() == source.address
-
-    with ThreadPoolExecutor(4) as pool:
-        there, back = pool.submit(comes, one, other), pool.submit(comes, other, one)
-        return there.result(), back.result()
-
-
 def test_one_way(lab: Lab) -> None:
     """A connection needs both ways, so datagrams tell."""
     one, other = lab.hypervisors[0], lab.witnesses[0]
@@ -154,7 +77,7 @@ def test_one_way(lab: Lab) -> None:
 
 def test_halves_with_members_and_the_controller(lab: Lab, members: list[Member]) -> None:
     (hv1, hv2, hv3), (wit1, _wit2) = lab.hypervisors, lab.witnesses
-    first, second = (address_of(member) for member in members)
+    first, second = (member.address for member in members)
     questions = (
         (here, hv3.address),
         (here, second),
@@ -187,7 +110,7 @@ def test_isolated(lab: Lab, members: list[Member]) -> None:
     hv2, hv3 = members[1].hypervisor, lab.hypervisors[2]
     with faults.isolate(lab, hv2.address):
         assert reached(hv2.run, hv2.address, hv3.address, lab.witnesses[1].address) == "ynn"
-        assert reached(here, hv2.address, hv3.address, address_of(members[1])) == "nyy"
+        assert reached(here, hv2.address, hv3.address, members[1].address) == "nyy"
         assert heard(hv2, hv3) == (False, False)
     assert reached(here, hv2.address) == "y"
 
@@ -195,7 +118,7 @@ def test_isolated(lab: Lab, members: list[Member]) -> None:
 @pytest.mark.parametrize("who", ["hypervisor", "member"])
 def test_loss(lab: Lab, members: list[Member], who: str) -> None:
     """With 20 % lost each way 64 % of the echoes come back, and of 600 that many give or take five deviations."""
-    address = lab.hypervisors[2].address if who == "hypervisor" else address_of(members[0])
+    address = lab.hypervisors[2].address if who == "hypervisor" else members[0].address
 
     def back(count: int) -> float:
         command = ("ping", "-q", "-n", "-c", str(count), "-i", "0.002", "-W", "1", address)
@@ -270,7 +193,7 @@ def test_a_process_that_is_gone_can_be_neither_stopped_nor_killed(lab: Lab) -> N
 
 @pytest.mark.parametrize("members_too", [False, True])
 def test_a_frozen_machine(service: Member, members_too: bool) -> None:
-    address = address_of(service)
+    address = service.address
     with faults.frozen(service.hypervisor, members=members_too):
         assert reached(here, service.hypervisor.address, address) == ("nn" if members_too else "ny")
     assert reached(here, service.hypervisor.address, address) == "yy"
