@@ -21,8 +21,12 @@ import typing as t
 from dataclasses import dataclass
 
 Token = t.Tuple[int, int]
-#: what only a session that leads, or led until then, writes; others may carry a token of somebody else's
+#: what only a session that leads, or led until then, writes; other events may carry a token of somebody else's
 _LEADERS = frozenset({"elected", "renewed", "run_started", "run_ended", "released", "lost"})
+#: how each line of a token log begins
+_LOG_LINE = '{"at"'
+#: seconds by which two times that were rounded to milliseconds may seem to be in the wrong order
+_ROUNDING = 0.0015
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def read_journal(text: str, source: str) -> list[Event]:
     """The events of one agent, in order. Lines that are no JSON are of other programs and passed over.
 
     Raises:
-        UnreadableError: an event lacks what every event has.
+        UnreadableError: an event of a leader lacks what every such event has.
     """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -113,11 +117,14 @@ def read_journal(text: str, source: str) -> list[Event]:
         if data is None or "event" not in data:
             continue
         shown = f"{source}:{number}: {line.strip()}"
+        name = str(data["event"])
         try:
-            event, node, session, resource = (str(data[key]) for key in ("event", "node", "session", "resource"))
+            if name not in _LEADERS:  # nothing is concluded from it, whatever it says
+                data = {"node": "", "session": "", "resource": "", "at": 0.0, **data, "token": None, "until": None}
+            node, session, resource = (str(data[key]) for key in ("node", "session", "resource"))
             until = None if data.get("until") is None else float(data["until"])
             token = _token(data.get("token"))
-            found.append(Event(event, node, session, resource, token, float(data["at"]), until, shown))
+            found.append(Event(name, node, session, resource, token, float(data["at"]), until, shown))
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableError(f"{shown} ({error!r})") from error
     return found
@@ -130,14 +137,15 @@ def read_token_log(texts: t.Iterable[str], hypervisor: str, resource: str) -> li
         texts: its files, the oldest first.
 
     Raises:
-        UnreadableError: a line is none of the log's, unless the end of a file was cut off.
+        UnreadableError: a line is none of the log's, nor one that was cut off when the machine died or its disk was full.
     """
     found = []
     for text in texts:
         lines = text.splitlines(keepends=True)
         for number, line in enumerate(lines, 1):
             shown = f"{hypervisor}:{number}: {line.strip()}"
-            data = _object(line)
+            # what was written after a line that was cut off stands in the same one
+            data = _object(line) or _object(line[max(0, line.rfind(_LOG_LINE)) :])
             try:
                 if data is None:
                     raise ValueError("no JSON object")
@@ -229,7 +237,7 @@ def _no_overlap(led: t.Sequence[Term]) -> t.Iterator[Violation]:
         if one.resource != other.resource or one.session == other.session:
             continue
         both = min(one.believed, other.believed) - max(one.begun, other.begun)
-        if both > 0:
+        if both > _ROUNDING:
             what = f"{one.resource}: {one.session} and {other.session} both led for {both:.3f} s"
             yield Violation("I2", what, (*one.lines, *other.lines))
 
@@ -266,7 +274,7 @@ def _within_a_lease(
         late, nearest = min(
             ((_outside(led, term, batch.at, slack), term) for term in holders), key=lambda pair: pair[0]
         )
-        if late > 0:
+        if late > _ROUNDING:
             yield Violation("I6", f"{where} {late:.3f} s outside the lease", (*nearest.lines, batch.line))
 
 

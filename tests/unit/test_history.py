@@ -95,7 +95,8 @@ def test_two_sessions_with_one_token() -> None:
     ("at", "until", "overlaps"),
     [
         (141.0, 146.0, False),  # at the very moment of the release
-        (140.9, 146.0, True),
+        (140.999, 146.0, False),  # no more than rounding makes of it
+        (140.998, 146.0, True),
         (105.0, 105.1, True),  # within the lease of one that was stopped
         (109.7, 110.0, False),  # after its lease, before it noticed
         (111.5, 112.0, True),
@@ -185,15 +186,23 @@ def test_lines_of_other_programs_are_passed_over() -> None:
     assert len(read_journal(text, "n1")) == 2
 
 
+def test_events_that_nobody_knows_may_lack_anything() -> None:
+    text = '{"event": "journal_unwritable", "token": "odd", "why": "a full disk"}\n'
+    assert [event.event for event in read_journal(text, "n1")] == ["journal_unwritable"]
+    assert found(first=text) == []
+
+
 @pytest.mark.parametrize("line", ['{"event": "elected", "node": "n0"}', FIRST.splitlines()[1].replace("100.0", '"x"')])
 def test_an_event_that_cannot_be_used_is_no_silence(line: str) -> None:
     with pytest.raises(UnreadableError, match="n0:1: "):
         read_journal(line, "n0")
 
 
-def test_a_line_of_a_token_log_is_lost_at_the_end_of_a_file_only() -> None:
+def test_a_line_of_a_token_log_is_lost_where_it_was_cut_off_only() -> None:
     whole = log((1.0, 1, "accepted"), (2.0, 1, "accepted"))
     assert len(read_token_log([whole[:-9], whole], "hv1", "web")) == 3
+    glued = whole[:-9] + log((3.0, 2, "accepted"))
+    assert [batch.at for batch in read_token_log([glued], "hv1", "web")] == [1.0, 3.0]
     with pytest.raises(UnreadableError, match="hv1:2: "):
         read_token_log([whole[:-9] + "\n"], "hv1", "web")
     with pytest.raises(UnreadableError, match="hv1:1: "):
