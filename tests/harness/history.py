@@ -31,7 +31,12 @@ _ROUNDING = 0.0015
 
 @dataclass(frozen=True)
 class Event:
-    """A line of an agent's journal; `until` is when its lease ends by then, None where it does not say."""
+    """A line of an agent's journal.
+
+    Attributes:
+        token: by which its session led, None if it did not.
+        until: when its lease ends by then, None where it does not say.
+    """
 
     event: str
     node: str
@@ -137,7 +142,7 @@ def read_token_log(texts: t.Iterable[str], hypervisor: str, resource: str) -> li
         texts: its files, the oldest first.
 
     Raises:
-        UnreadableError: a line is none of the log's, nor one that was cut off when the machine died or its disk was full.
+        UnreadableError: a line is none of the log's, nor cut off when the machine died or its disk was full.
     """
     found = []
     for text in texts:
@@ -181,7 +186,7 @@ def terms(events: t.Iterable[Event]) -> list[Term]:
     """What each session did with each token that it led by, in the order of their beginnings."""
     grouped: dict[tuple[str, str, Token], list[Event]] = {}
     for event in events:
-        if event.event in _LEADERS and event.token is not None:
+        if event.token is not None:
             grouped.setdefault((event.resource, event.session, event.token), []).append(event)
     found = [_term(*key, sorted(group, key=lambda one: one.at)) for key, group in grouped.items()]
     return sorted(found, key=lambda one: one.begun)
