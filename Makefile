@@ -12,6 +12,7 @@ SHELL := /bin/bash
 LAB ?= ensemble
 TEST_LAB ?= ensemble-test
 HYPERVISORS ?= 3
+WITNESSES ?= 0
 IMAGES ?=
 ONLY ?=
 KILLS ?= 20
@@ -64,11 +65,11 @@ sanity: venv-test ## ansible-test sanity, without an ignore file
 	tests/sanity.sh
 
 lab-test: venv-test ## the collection against real hypervisors
-	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --images vm
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2 --images vm
 	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs --durations=10 tests/integration tests/chaos
 
 chaos: venv-test ## runs killed at random moments on a lab; KILLS=n (20), SEED=n repeats a series
-	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2
 	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_LAB=$(TEST_LAB) \
 		python -m pytest -p no:xdist tests/chaos
 
@@ -78,8 +79,8 @@ bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab 
 prove: venv-test ## the election under simulated faults, and that wrong protocols are caught; SEEDS=n (10000)
 	@python tests/prove --seeds $(SEEDS)
 
-lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, IMAGES=vm for virtual machines
-	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) $(addprefix --images ,$(IMAGES))
+lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, WITNESSES=n, IMAGES=vm for virtual machines
+	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) --witnesses $(WITNESSES) $(addprefix --images ,$(IMAGES))
 
 lab-status: ## what of the lab is up
 	$(LAB_TOOL) status --name $(LAB) --hypervisors $(HYPERVISORS)
