@@ -15,7 +15,7 @@ import uuid
 
 from .._election.store import Identity, Lease
 from .._host.files import BusyError, locked
-from .._host.votes import this_boot
+from .._host.votes import boottime, this_boot
 from .._model.errors import EnsembleError
 from .agent import Agent
 from .duplicates import HOLDER
@@ -35,9 +35,9 @@ Opener = t.Callable[[Settings, Identity], Lease]
 
 def open_lease(settings: Settings, identity: Identity) -> Lease:
     """The lease that the settings mean."""
-    from .._engine.leases import open_lease as opened  # paramiko, which a wrong command line need not load
+    from .opening import opened  # paramiko, which a wrong command line need not load
 
-    return t.cast("Lease", opened(settings, identity))
+    return opened(settings, identity)
 
 
 def this_run(settings: Settings, run_dir: str) -> Identity:
@@ -99,11 +99,14 @@ def main(argv: t.Sequence[str], opener: Opener = open_lease, run_dir: str = os.p
             return 0
         settings, _warnings = load(path)
         folder = os.path.join(run_dir, "agent")
-        with contextlib.closing(opener(settings, this_run(settings, run_dir))) as lease:
-            if arguments.command == "release":
-                told = release(settings, lease, folder, time.monotonic)
-            else:
-                told = report(settings, lease, folder)
+
+        def opened() -> Lease:
+            return opener(settings, this_run(settings, run_dir))
+
+        if arguments.command == "release":
+            told = release(settings, opened, folder, time.monotonic)
+        else:
+            told = report(settings, opened, folder, boottime)
     except EnsembleError as error:
         if arguments.json:
             print(json.dumps({"error": error.as_dict()}))

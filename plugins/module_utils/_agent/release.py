@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,10 +19,11 @@ from .settings import Settings
 _POLL = 0.1
 
 
-def release(settings: Settings, lease: Lease, folder: str, monotonic: t.Callable[[], float]) -> Told:
+def release(settings: Settings, opener: t.Callable[[], Lease], folder: str, monotonic: t.Callable[[], float]) -> Told:
     """Ask the agent, and wait until it leads no longer.
 
     Args:
+        opener: opens the lease, where the voters must be asked.
         folder: of the status files.
 
     Raises:
@@ -29,7 +31,7 @@ def release(settings: Settings, lease: Lease, folder: str, monotonic: t.Callable
     """
     local = local_status(settings, folder)
     if local is None or local.get("role") != "leader":
-        return _elsewhere(settings, lease)
+        return _elsewhere(settings, opener)
     term = (local.get("token"), local.get("since"))
     _ask(int(local["pid"]), local["pid_start"])
     patience = settings.yield_s + settings.reserve + 2 * settings.timings.ttl
@@ -49,8 +51,9 @@ def release(settings: Settings, lease: Lease, folder: str, monotonic: t.Callable
     return Told(data, f"{settings.resource}: released; other candidates may lead now")
 
 
-def _elsewhere(settings: Settings, lease: Lease) -> Told:
-    view = lease.view()
+def _elsewhere(settings: Settings, opener: t.Callable[[], Lease]) -> Told:
+    with contextlib.closing(opener()) as lease:
+        view = lease.view()
     leader = node_of(view.session) or None
     data = {"resource": settings.resource, "released": False, "leader": leader}
     words = f"{leader} leads, run this there ({view.holder})" if leader else "nobody leads"

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass
 
 from .._election.store import Lease, View, node_of
+from .._model.errors import EnsembleError
 from .journal import read_status, status_path
 from .processes import start_of
 from .settings import Settings
@@ -31,15 +33,18 @@ def local_status(settings: Settings, folder: str) -> dict[str, t.Any] | None:
     return found if isinstance(pid, int) and start is not None and start_of(pid) == start else None
 
 
-def report(settings: Settings, lease: Lease, folder: str) -> Told:
-    """Who leads, by the voters themselves.
-
-    Raises:
-        LeaseError: `no_quorum` or `amnesiac`, which name the voters that are missing.
-    """
-    view = lease.view()
+def report(settings: Settings, opener: t.Callable[[], Lease], folder: str, clock: t.Callable[[], float]) -> Told:
+    """Who leads, by the voters themselves; without their word an error, and what this node's agent knows."""
     local = local_status(settings, folder)
-    now = lease.clock()
+    node = {"id": settings.node_id, "rank": settings.rank, "candidates": list(settings.candidates)}
+    try:
+        with contextlib.closing(opener()) as lease:
+            view = lease.view()
+    except EnsembleError as error:
+        data: dict[str, t.Any] = {"resource": settings.resource, "error": error.as_dict(), "node": node, "agent": local}
+        words = [f"{settings.resource}: {error.msg}", *_own_lines(settings, local, clock())]
+        return Told(data, "\n".join(words), 1)
+    now = clock()
     leader: dict[str, t.Any] | None = None
     if view.session:
         leader = {"node": node_of(view.session), "holder": view.holder, "session": view.session}
@@ -50,7 +55,7 @@ def report(settings: Settings, lease: Lease, folder: str) -> Told:
         "token": list(view.token),
         "quorum": view.quorum.as_dict(),
         "wanted": None if view.wanted is None else dict(vars(view.wanted)),
-        "node": {"id": settings.node_id, "rank": settings.rank, "candidates": list(settings.candidates)},
+        "node": node,
         "agent": local,
     }
     return Told(data, "\n".join(_lines(settings, view, leader, local, now)), 0 if leader is not None else 3)
@@ -86,6 +91,10 @@ def _lines(
     yield f"voters: {quorum.acks} of {quorum.acks + len(quorum.silent)} answer, {quorum.needed} needed"
     for name, why in quorum.silent.items():
         yield f"  {name}: {why}"
+    yield from _own_lines(settings, local, now)
+
+
+def _own_lines(settings: Settings, local: t.Mapping[str, t.Any] | None, now: float) -> t.Iterator[str]:
     place = f"candidate {settings.rank + 1} of {len(settings.candidates)}"
     yield f"this node: {settings.node_id}, {place}, " + (f"{local['role']}" if local else "its agent does not run")
     last = (local or {}).get("last_run")
