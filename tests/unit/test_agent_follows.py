@@ -68,6 +68,14 @@ def test_silent_voters_are_told_of_once_and_end_nothing(tmp_path: Path, code: st
     assert scene.told("elected")[0][0] < 62 + 5 + 1
 
 
+def test_voters_that_are_slow_at_first_are_asked_again_soon(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.voters.error = LeaseError("0 of 3 voters answer", code="no_quorum")
+    scene.world.at(0.2, lambda: setattr(scene.voters, "error", None))
+    scene.play(10)
+    assert scene.told("elected")[0][0] < 2
+
+
 def test_another_epoch_opens_the_lease_anew(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.voters.error = LeaseError("epoch 2", code="new_epoch", epoch=2)
@@ -75,7 +83,7 @@ def test_another_epoch_opens_the_lease_anew(tmp_path: Path) -> None:
     def answer() -> None:
         scene.voters.error = None
 
-    scene.world.at(1, answer)
+    scene.world.at(0.3, answer)
     scene.play(10)
     assert len(scene.voters.opened) == 2
     assert scene.voters.opened[0].closed

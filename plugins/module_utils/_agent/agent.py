@@ -21,6 +21,8 @@ from .world import World
 _AFTER_END = 0.05
 #: share of the ttl at which a follower looks at the latest, so that it notices wishes and losses
 _LOOK_SHARE = 1 / 3
+#: share of the ttl that is waited before voters that do not answer are asked again, doubled this often at most
+_FIRST_SHARE, _MOST_DOUBLINGS = 1 / 60, 6
 #: ttls within which the service manager must hear from a follower: it asks voters that may not answer
 _WATCHDOG_TTLS = 4
 #: what a term ended with -> how the event is called
@@ -59,6 +61,7 @@ class Agent:
         self._look_every = settings.timings.ttl * _LOOK_SHARE
         self._hold_back_until = 0.0
         self._said = ""
+        self._failures = 0
         self._follows: tuple[str, t.Any] = ("", None)
 
     @property
@@ -222,13 +225,16 @@ class Agent:
         self._status.update(role="follower", leader=None, token=None, until=None, error={"code": code, "msg": msg})
         if code == "new_epoch":
             self._reopen()
-        return self._look_every
+        # sessions that could not be opened in time are often there a moment later
+        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
+        return min(self._look_every, self._settings.timings.ttl * _FIRST_SHARE * 2.0**self._failures)
 
     def _soon(self) -> float:
         fixed, spread = _SOON_SHARES
         return self._settings.timings.ttl * (fixed + spread * self._world.chance())
 
     def _heard(self) -> None:
+        self._failures = 0
         if self._said:
             self._said = ""
             self._event("answered", until=None)
