@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "_pool": {"_model", "_election", "_host"},
     "_engine": {"_model", "_election", "_plan", "_host", "_pool"},
     "_module": {"_model", "_election", "_plan", "_host", "_pool", "_engine"},
+    "_agent": {"_model", "_election", "_plan", "_host", "_pool", "_engine"},
 }
 #: of the election, a hypervisor has the voter's decision only
 VOTER_ONLY = "_election.voter"
