@@ -53,28 +53,54 @@ class QuorumLease(Lease):
         self.founding = False
 
     def acquire(self) -> None:
-        self._keep(drive(self._protocol.acquiring(), self._voters.ask))
+        drive(self.acquiring(), self._voters.ask)
 
     def renew(self) -> None:
-        if not self.token[1]:
+        drive(self.renewing(), self._voters.ask)
+
+    def release(self) -> None:
+        drive(self.releasing(), self._voters.ask)
+
+    def acquiring(self) -> Step[None]:
+        """A campaign that fails gives back all that this session holds, so nothing is believed from its start on."""
+        self._give_up()
+        held = yield from self._protocol.acquiring()
+        with self._guard:
+            self._keep(held)
+
+    def renewing(self) -> Step[None]:
+        """What is left of the lease stays when that fails; one that was given back meanwhile is not revived."""
+        token = self.token
+        if not token[1]:
             raise LeaseError("there is no lease to renew", code="lease_lost")
-        self._keep(drive(self._protocol.renewing(self.token[1]), self._voters.ask))
+        held = yield from self._protocol.renewing(token[1])
+        with self._guard:
+            if self.token != token:
+                raise LeaseError("the lease was given back while it was renewed", code="lease_lost")
+            self._keep(held)
+
+    def releasing(self) -> Step[None]:
+        term = self._give_up()
+        yield from self._protocol.releasing(term)
 
     def adopt(self, token: Token) -> None:
         held, session, ttl = drive(self._protocol.adopting(token), self._voters.ask)
-        self.identity, self.ttl = Identity(session, self.identity.holder), ttl
-        self._protocol.identity, self._protocol.ttl = self.identity, ttl
-        self._keep(held)
+        with self._guard:
+            self.identity, self.ttl = Identity(session, self.identity.holder), ttl
+            self._protocol.identity, self._protocol.ttl = self.identity, ttl
+            self._keep(held)
+
+    def _give_up(self) -> int:
+        """Believe in no lease any more. Returns the term that it had."""
+        with self._guard:
+            term, self.token, self._until = self.token[1], (0, 0), 0.0
+        return term
 
     def _keep(self, held: Held) -> None:
-        with self._guard:
-            self.token, self.quorum, self.wanted = held.token, held.quorum, held.wanted
-            self.founding = self.founding or held.founding
-            self._hold(held.begun, held.share)
-
-    def release(self) -> None:
-        self._until = 0.0
-        drive(self._protocol.releasing(), self._voters.ask)
+        """The caller holds the guard."""
+        self.token, self.quorum, self.wanted = held.token, held.quorum, held.wanted
+        self.founding = self.founding or held.founding
+        self._hold(held.begun, held.share)
 
     def view(self) -> View:
         return drive(self._protocol.viewing(), self._voters.ask)

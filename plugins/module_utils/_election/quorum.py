@@ -20,6 +20,8 @@ Answers = t.Mapping[str, "t.Mapping[str, t.Any] | str"]
 _R = t.TypeVar("_R")
 #: why a voter refuses that has, or lately had, something to do with somebody else
 _OTHERS = ("held", "old_term", "founded", "abstains")
+#: why a voter refuses that has, or lately had, something to do with somebody else
+_OTHERS = ("held", "old_term", "founded", "abstains")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class QuorumProtocol:
         self.identity = identity
         self.ttl = ttl
         self.clock = clock
+        #: the highest term that this session has asked for: a late message of a campaign that failed is of no other
+        self._asked = 0
 
     @property
     def needed(self) -> int:
@@ -88,22 +92,21 @@ class QuorumProtocol:
         held = [one for one in held if one["expires_in"] > 0]
         if held:
             raise held_error(max(held, key=lambda one: float(one["expires_in"])))
-        term = 1 + max((int(one["term"]) for one in seen.values()), default=0)
+        term = 1 + max((self._asked, *(int(one["term"]) for one in seen.values())))
         return (yield from self._campaigning(term, founding))
 
     def _campaigning(self, term: int, founding: bool) -> Step[Held]:
         # two controllers that declare different voters must not both win the first lease: so it takes all votes
         needed = len(self.voters) if founding else self.needed
+        self._asked = term
         begun = self.clock()
         enough = self._all_asked if founding else self._granted_enough
         answers = yield Ask("lease_request", {**self._ballot(term), "founding": founding}, enough)
         granted = self._granted(answers)
         if granted >= needed and self.clock() <= begun + SAFE_SHARE * self.ttl:
             return Held((self.epoch, term), begun, self.ttl, self._quorum(answers), _wanted(answers), founding)
-        yield from self.releasing()
-        refused = [
-            one for one in _given(answers).values() if one["reason"] in ("held", "old_term", "founded", "abstains")
-        ]
+        yield from self.releasing(term)
+        refused = [one for one in _given(answers).values() if one["reason"] in _OTHERS]
         if refused and granted < needed:
             raise held_error(max(refused, key=lambda one: float(one["expires_in"])))
         if founding and granted < needed:
@@ -161,9 +164,9 @@ class QuorumProtocol:
         held = Held(token, begun, left, self._quorum(answers), _wanted(answers))
         return held, str(bound[0]["session"]), float(bound[0]["ttl"])
 
-    def releasing(self) -> Step[None]:
-        """Give the lease back on every voter that answers."""
-        yield Ask("lease_release", {"session": self.identity.session}, nearly=self._mostly)
+    def releasing(self, term: int) -> Step[None]:
+        """Give the lease of that term, and of any before it, back on every voter that answers."""
+        yield Ask("lease_release", {"session": self.identity.session, "term": term}, nearly=self._mostly)
 
     def wishing(self, seconds: float, person: bool) -> Step[None]:
         """Tell the holder that this session wants the lease (rule 11)."""
@@ -289,7 +292,7 @@ def _wanted(answers: Answers) -> Wanted | None:
 
 def held_error(answer: t.Mapping[str, t.Any]) -> LeaseError:
     """What somebody is told who finds the lease held."""
-    if not answer["session"] and answer["reason"] == "abstains":
+    if answer.get("reason") == "abstains":
         return LeaseError(
             f"voters that were given back their memory abstain for {answer['expires_in']:.0f} s more. Nothing was "
             "changed; run again then.",
@@ -303,6 +306,6 @@ def held_error(answer: t.Mapping[str, t.Any]) -> LeaseError:
         "unless renewed). Nothing was changed; run again when it is done.",
         code="lease_held",
         holder=answer["holder"],
-        session=answer["session"],
+        session=answer.get("session", ""),
         expires_in=answer["expires_in"],
     )

@@ -129,7 +129,7 @@ class Lease(abc.ABC):
 
     @abc.abstractmethod
     def renew(self) -> None:
-        """Extend the lease; what is left of it stays when that fails.
+        """Extend the lease; what is left of it stays when that fails, unless it is sure that somebody else has it.
 
         Raises:
             LeaseError: `lease_lost`, somebody else has it or no majority answers.

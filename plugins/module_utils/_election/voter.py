@@ -113,9 +113,12 @@ def _why_not(grant: Grant | None, kept: Grant, ballot: Ballot, left: float) -> s
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def release(grant: Grant | None, session: str) -> Grant | None:
-    """The grant after its own session gave it back; the term stays, so that it can never be granted again."""
-    if grant is None or grant.session != session:
+def release(grant: Grant | None, session: str, term: int) -> Grant | None:
+    """The grant after its own session gave it back; the term stays, so that it can never be granted again.
+
+    A release that comes late frees nothing of a later term, which the session may have won meanwhile.
+    """
+    if grant is None or grant.session != session or grant.term > term:
         return grant
     return replace(grant, session="", holder="", ttl=0.0)
 

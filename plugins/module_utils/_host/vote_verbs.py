@@ -72,8 +72,9 @@ class VoteVerbs:
 
     def _release(self, batch: Batch, section: Section) -> t.Any:
         session = section.text("session", pattern=_SESSION, what="a session's id")
+        term = section.integer("term", minimum=0)
         checked(section)
-        return self._voter(batch).release(session)
+        return self._voter(batch).release(session, term)
 
     def _wish(self, batch: Batch, section: Section) -> t.Any:
         session, holder = _asker(section)

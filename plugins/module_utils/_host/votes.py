@@ -98,13 +98,13 @@ class Voter:
                     self.wish(ballot.session, ballot.holder, True, 0)
             return self._shown(answer)
 
-    def release(self, session: str) -> dict[str, t.Any]:
+    def release(self, session: str, term: int) -> dict[str, t.Any]:
         """Give a lease back; harmless for any session but the holder's."""
         if not os.path.exists(self._path):
             return self._shown(Answer(False, "released", None, 0.0))
         with locked(self._path + ".lock", LOCK_TIMEOUT):
             grant = self._load()
-            freed = release(grant, session)
+            freed = release(grant, session, term)
             if freed is not None and freed != grant:
                 write_json(self._path, freed.as_dict())
             return self._shown(Answer(False, "released", freed, 0.0))

@@ -43,7 +43,10 @@ def lead(params: t.Mapping[str, t.Any], check: bool, warn: t.Callable[[str], Non
     lease = target.open(identity)
     try:
         if params["state"] == "released":
-            lease.release()
+            view = lease.view()
+            if view.session == identity.session:
+                lease.adopt(view.token)
+                lease.release()
             return {"is_leader": False, **_NOBODY, "fencing_token": [], "quorum": {}, "reason": "released"}
         return _renewed(lease, params)
     finally:
