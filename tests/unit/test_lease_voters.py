@@ -66,7 +66,7 @@ def test_a_voter_that_lost_its_memory_abstains_until_it_is_told(three: list[Memo
     three[0].join(*first.token, TTL)
     clock.now += TTL - 1
     three[1].mode = "down"
-    assert refused(second).code == "no_quorum", "the leader's lease is over, and this voter cannot know it"
+    assert refused(second).code == "amnesiac", "the leader's lease is over, and this voter cannot know it"
     clock.now += 1
     second.acquire()
     assert second.token == (1, 3), "term 2 was asked for in vain"

@@ -110,7 +110,7 @@ class QuorumProtocol:
         if refused and granted < needed:
             raise held_error(max(refused, key=lambda one: float(one["expires_in"])))
         if founding and granted < needed:
-            raise self._unknown(self._quorum(answers), len(self.voters))
+            raise self._first_start(self._quorum(answers), granted)
         self._need_majority(answers)
         raise LeaseError(
             "the voters answered too late to hold the lease safely. Nothing was changed; look after the load of the "
@@ -262,6 +262,14 @@ class QuorumProtocol:
             quorum=quorum.as_dict(),
         )
 
+    def _first_start(self, quorum: Quorum, granted: int) -> LeaseError:
+        return LeaseError(
+            f"{granted} of {len(self.voters)} voters gave their vote; at the first start of a resource all must. "
+            f"Nothing was changed; look after the hosts that vote.{_reasons(quorum)}",
+            code="no_quorum",
+            quorum=quorum.as_dict(),
+        )
+
     def _unknown(self, quorum: Quorum, blank: int) -> LeaseError:
         return LeaseError(
             f"{blank} of {len(self.voters)} voters know nothing of this resource, and not all of them answer. At its "
@@ -296,9 +304,7 @@ def held_error(answer: t.Mapping[str, t.Any]) -> LeaseError:
         return LeaseError(
             f"voters that were given back their memory abstain for {answer['expires_in']:.0f} s more. Nothing was "
             "changed; run again then.",
-            code="lease_held",
-            holder="",
-            session="",
+            code="amnesiac",
             expires_in=answer["expires_in"],
         )
     return LeaseError(

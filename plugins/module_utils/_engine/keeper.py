@@ -93,7 +93,9 @@ def win(lease: Lease, patience: float, person: bool = False, ended: t.Callable[[
             return lease.acquire()
         except LeaseError as error:
             left = deadline - time.monotonic()
-            if error.code != "lease_held" or left <= 0 or (ended is not None and ended(0.0)):
+            # it is held, or voters abstain for a while that they name
+            waits = error.code == "lease_held" or error.details.get("expires_in")
+            if not waits or left <= 0 or (ended is not None and ended(0.0)):
                 if wished:
                     lease.wish(0, person)
                 raise
