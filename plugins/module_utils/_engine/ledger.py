@@ -28,10 +28,12 @@ class Kept:
 
     Attributes:
         mute: it has no memory of leases, or none that it can read.
+        term: the highest that it has granted.
         blank: and it knows no voters either: it vouches for nothing.
     """
 
     mute: bool
+    term: int
     config: Voters | None
     record: t.Mapping[str, t.Any]
     secrets: t.Mapping[str, t.Any]
@@ -71,12 +73,21 @@ class Ledger:
         sound = [one for one in kept.values() if not (begun and one.blank)]
         if len(sound) < self.links.needed:
             raise self._no_majority("keep the record", batches, len(sound))
+        self._learn(sound)
+        return kept
+
+    def survey(self) -> dict[str, Kept]:
+        """Learn what can be learnt from any voter that answers, majority or not."""
+        kept = _vouching(self.links.batch(_READ))
+        self._learn(list(kept.values()))
+        return kept
+
+    def _learn(self, sound: t.Sequence[Kept]) -> None:
         newest = max((one.record for one in sound), key=stamp_of, default={})
         secrets = max((one.secrets for one in sound), key=stamp_of, default={})
         self.record = Record.from_dict(newest)
         self.secrets, self.secrets_version = dict(secrets.get("secrets", {})), stamp_of(secrets)[1]
         self.generation = self.record.generation
-        return kept
 
     def _no_majority(self, what: str, batches: Batches, count: int, need: int | None = None) -> LeaseError:
         why = "".join(f"\n  - {name}: {_fault(batch)}" for name, batch in batches.items() if _fault(batch))
@@ -207,11 +218,11 @@ def _vouching(batches: Batches) -> dict[str, Kept]:
             continue
         if _fault(batch):
             if "corrupt_state" in _codes(batch):
-                kept[name] = Kept(True, None, {}, {})
+                kept[name] = Kept(True, 0, None, {}, {})
             continue
         lease, record, secrets = (result["value"] for result in batch)
         config = voters_from(lease["config"]) if lease["config"] else None
-        kept[name] = Kept(bool(lease["blank"]), config, record, secrets)
+        kept[name] = Kept(bool(lease["blank"]), int(lease["term"]), config, record, secrets)
     return kept
 
 

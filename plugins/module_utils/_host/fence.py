@@ -121,5 +121,10 @@ def _log(folder: str, token: Token, generation: int, verdict: str) -> None:
         if os.path.exists(path) and os.path.getsize(path) > LOG_SIZE:
             os.replace(path, path + ".1")
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as stream:
-            stream.write(line + "\n")
+        try:
+            body = (line + "\n").encode()
+            written = os.write(fd, body)
+            if written < len(body):  # half a line would spoil the next one
+                os.ftruncate(fd, os.fstat(fd).st_size - written)
+        finally:
+            os.close(fd)
