@@ -15,7 +15,6 @@ from .lab import Hypervisor
 from .members import Member
 
 HOST_PROGRAM = "/usr/local/bin/ensemble-host"
-_ASIDE = f"{HOST_PROGRAM}.unmoved"
 _LIBRARIES = "/usr/lib/*/faketime/libfaketime.so.1"
 _FOLDER = "/run/ensemble-lab-clock"
 _OFFSET = f"{_FOLDER}/offset"
@@ -40,17 +39,18 @@ def _give_library(machine: Hypervisor, run: t.Callable[..., str]) -> None:
 
 
 @contextlib.contextmanager
-def host_program_clock(machine: Hypervisor, offset: str) -> t.Iterator[None]:
+def host_program_clock(machine: Hypervisor, offset: str, program: str = HOST_PROGRAM) -> t.Iterator[None]:
     """The host program of a machine takes the time to be later or earlier, e.g. by `+1h` or `-1h`."""
     _give_library(machine, machine.run)
+    aside = f"{program}.unmoved"
     settings = f"LD_PRELOAD={_LIBRARY} FAKETIME={offset} FAKETIME_DONT_FAKE_MONOTONIC=1"
-    script = f'#!/bin/sh\n{settings} exec {_ASIDE} "$@"\n'
-    machine.run("ln", HOST_PROGRAM, _ASIDE)  # so that there is a host program at every moment
+    script = f'#!/bin/sh\n{settings} exec {aside} "$@"\n'
+    machine.run("ln", program, aside)  # so that there is a program at every moment
     try:
-        machine.run("python3", "-c", _WRITE, HOST_PROGRAM, "755", stdin=script.encode())
+        machine.run("python3", "-c", _WRITE, program, "755", stdin=script.encode())
         yield
     finally:
-        machine.run("mv", _ASIDE, HOST_PROGRAM)
+        machine.run("mv", aside, program)
         machine.run("rm", "-rf", _FOLDER)
 
 

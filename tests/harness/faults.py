@@ -12,7 +12,7 @@ import socket
 import subprocess
 import typing as t
 
-from .clocks import HOST_PROGRAM, WallClock, agent_clock, host_program_clock
+from .clocks import WallClock, agent_clock, host_program_clock
 from .disks import corrupt, full_disk, small_disk
 from .lab import Hypervisor
 from .members import Member, find_member, pids_of_unit
@@ -21,7 +21,6 @@ from .relay import Relay, relay
 from .waiting import wait_until
 
 __all__ = [
-    "HOST_PROGRAM",
     "Member",
     "Relay",
     "WallClock",

@@ -264,21 +264,19 @@ def test_broken_state(lab: Lab, folder: str, how: t.Any, content: str | None) ->
 
 @pytest.mark.parametrize(("offset", "seconds"), [("+1h", 3600), ("-1h", -3600)])
 def test_a_host_program_with_another_wall_clock(lab: Lab, offset: str, seconds: int) -> None:
-    """The program is put aside for one that tells its clocks."""
-    hypervisor, program = lab.witnesses[0], faults.HOST_PROGRAM
-    hypervisor.run("tee", program, stdin=f"#!/usr/bin/python3\n{_CLOCKS}\n".encode())
-    hypervisor.run("chmod", "755", program)
+    """A program that tells its clocks stands for it."""
+    hypervisor, program = lab.witnesses[0], "/run/lab-fault.clocks"
+    hypervisor.run("install", "-m", "755", "/dev/stdin", program, stdin=f"#!/usr/bin/python3\n{_CLOCKS}\n".encode())
 
     def off() -> list[float]:
         """Wall clock, time since boot, monotonic time: seconds ahead of this machine's."""
         true = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()
         return [float(word) - one for word, one in zip(hypervisor.run(program).split(), true)]
 
-    with faults.host_program_clock(hypervisor, offset):
+    with faults.host_program_clock(hypervisor, offset, program):
         assert off() == pytest.approx([seconds, 0, 0], abs=5)
     assert off() == pytest.approx([0, 0, 0], abs=5)
-    hypervisor.run("rm", program)
-    assert hypervisor.run("ls", str(Path(program).parent)) == ""
+    assert [name for name in hypervisor.run("ls", "/run").split() if "clock" in name] == ["lab-fault.clocks"]
 
 
 def test_a_service_whose_wall_clock_jumps(service: Member) -> None:
