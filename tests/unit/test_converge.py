@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import Ballot
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.credentials import cache_dir
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import observed_members, planned_members
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
@@ -19,6 +20,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._host.records impo
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.votes import Voter
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import Observation
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import Wishes
 from declared import BASE, parsed
 from world import World
@@ -230,7 +232,7 @@ def test_the_controllers_copies_are_private_and_go_with_the_resource(world: Worl
     run(world, resource, "absent", wishes=Wishes(delete_data=("head",)))
     assert not folder.exists()
     for host in world.hosts.values():
-        assert Records(host.state, "demo").secrets() == {}
+        assert Records(host.state, "demo").secrets()["secrets"] == {}
         assert not Records(host.state, "demo").read().get("declaration")
 
 

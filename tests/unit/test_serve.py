@@ -10,6 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.rights import BOOT
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.serve import MAX_VERBS, handle, serve
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.verbs import Host
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MAX_LINE, PROTOCOL, VERSION
@@ -89,13 +90,13 @@ READ_ONLY = {"hello", "record_read"}
 @pytest.mark.parametrize("verb", sorted(GOOD))
 def test_read_only_every_other_verb_is_refused_before_its_token_is_kept(tmp_path: pathlib.Path, verb: str) -> None:
     host = host_at(tmp_path, "hv1")
-    host.read_only = True
+    host.rights = BOOT
     request = {**WRITE, "token": [9, 9], "verbs": [{"verb": "hello"}, {"verb": verb, **GOOD[verb]}]}
     answer = talk(host, request)[0]
     if verb in READ_ONLY:
         assert [result["ok"] for result in answer["results"]] == [True, True]
     else:
-        assert answer["error"]["code"] == "read_only"
+        assert answer["error"]["code"] == "no_right"
         assert verb in answer["error"]["msg"]
     assert not (tmp_path / "hv1" / "demo").exists()
     assert driver_of(host).calls == []
