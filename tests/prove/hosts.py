@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._election import voter
 
@@ -13,24 +14,21 @@ from .world import Clock, World
 
 Fields = t.Mapping[str, t.Any]
 Answer = t.Dict[str, t.Any]
-#: epoch and list of voters
-Config = t.Tuple[int, t.Tuple[str, ...]]
 
 
 class VotingHost:
-    """A voter: its grant, wish and list of voters are on its disk.
+    """A voter: its grant and wish are on its disk.
 
     Attributes:
         fails_after_keeping: at its next write it reboots before it answers.
     """
 
-    def __init__(self, world: World, name: str, clock: Clock, config: Config) -> None:
+    def __init__(self, world: World, name: str, clock: Clock) -> None:
         self.world = world
         self.name = name
         self.clock = clock
         self.grant: voter.Grant | None = None
         self.wish: voter.Wish | None = None
-        self.config: Config = config
         self.down_until = 0.0
         self.lost_at = -1.0
         self.fails_after_keeping = False
@@ -93,7 +91,12 @@ class VotingHost:
     def _voter_join(self, now: float, fields: Fields) -> Answer:
         if self.grant is None:
             self.grant = voter.rejoin(fields["epoch"], fields["term"], fields["ttl"], now, self.boot)
-            self.config = (fields["epoch"], fields["voters"])
+        return self._lease_read(now, fields)
+
+    def _voters_write(self, now: float, fields: Fields) -> Answer:
+        """Who votes is pinned: this ends the founding."""
+        if self.grant is not None:
+            self.grant = replace(self.grant, founding=False)
         return self._lease_read(now, fields)
 
     def _shown(self, granted: bool, reason: str, expires_in: float, now: float) -> Answer:
@@ -112,6 +115,7 @@ class VotingHost:
             "session": kept.session,
             "holder": kept.holder,
             "ttl": kept.ttl,
+            "founding": kept.founding,
             "blank": grant is None,
             "wanted": wanted,
         }

@@ -110,7 +110,7 @@ def _amnesiac_votes() -> Patches:
     yield mock.patch.object(
         voter,
         "decide",
-        lambda grant, ballot, now, boot: decide(grant, replace(ballot, founding=True), now, boot),
+        lambda grant, ballot, now, boot: decide(grant or voter.Grant(config_epoch=0), ballot, now, boot),
     )
     yield mock.patch.object(QuorumProtocol, "_seen", lambda self, answers: seen(self, trusting(answers)))
     yield mock.patch.object(QuorumProtocol, "_quorum", lambda self, answers: quorum_of(self, trusting(answers)))

@@ -98,6 +98,8 @@ class Process:
         if error is None:
             self._others_granted(fresh)
             self.simulation.checks.won(self)
+            if self.lease.founding and self.covered():
+                Asking(self, Ask("voters_write", {}), lambda _answers: None)
         if then:
             then(error)
 
@@ -138,7 +140,7 @@ class Process:
         for name, ready in list(self.blank.items()):
             if ready and self.covered():
                 del self.blank[name]
-                fields = {"epoch": self.epoch, "term": self.lease.token[1], "ttl": TIMINGS.ttl, "voters": self.voters}
+                fields = {"epoch": self.epoch, "term": self.lease.token[1], "ttl": TIMINGS.ttl}
                 Asking(self, Ask("voter_join", fields), lambda _answers: None, (name,))
 
     # -- left to itself

@@ -32,7 +32,8 @@ class Schedule:
 
 def _made(name: str, *steps: tuple[t.Any, ...], wins: int, refused: int = 0, **plan: t.Any) -> Schedule:
     listed = tuple(Step(float(at), kind, tuple(args)) for at, kind, *args in steps)
-    return Schedule(name, Plan(0, plan.pop("voters", 3), 2, listed, calm=True, **plan), wins, refused)
+    whole: dict[str, t.Any] = {"voters": 3, "founded": True, **plan}
+    return Schedule(name, Plan(0, nodes=2, steps=listed, calm=True, **whole), wins, refused)
 
 
 def _late(src: str, dst: str, verb: str, seconds: float) -> tuple[t.Any, ...]:
@@ -216,5 +217,43 @@ ALL = (
         (20.5, "acquire", 1),
         wins=1,
         voters=1,
+    ),
+    _made(
+        "a first start is killed when one voter has granted, and is done again",
+        (0.9, "rule", "n0", "v1", "lease_request", 1, {"lost": 1.0}),
+        (0.9, "rule", "n0", "v2", "lease_request", 1, {"lost": 1.0}),
+        (1, "acquire", 0),
+        (1.045, "kill", 0),
+        (2, "acquire", 1),
+        (17, "acquire", 1),
+        wins=1,
+        founded=False,
+    ),
+    _made(
+        "two first starts at once",
+        (1, "acquire", 0),
+        (1.005, "acquire", 1),
+        (2, "operate", 0, "t0"),
+        wins=1,
+        founded=False,
+    ),
+    _made(
+        "a first start that comes late finds voters that are pinned",
+        (0.9, "rule", "n1", ANY, "lease_request", 1, {"late": 20.0}),
+        (1, "acquire", 1),
+        (1.005, "acquire", 0),
+        (5, "kill", 0),
+        (19, "acquire", 1),
+        wins=2,
+        founded=False,
+    ),
+    _made(
+        "a first start does without no voter",
+        (0.5, "cut", ("n0", "n1"), ("v2",), 10, True),
+        (1, "acquire", 0),
+        (6, "acquire", 1),
+        (11, "acquire", 1),
+        wins=1,
+        founded=False,
     ),
 )

@@ -7,6 +7,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.ensemble.stacks.plugins.module_utils._election import voter
+
 from .checks import Checks, Violation
 from .hosts import Target, VotingHost
 from .process import Process
@@ -35,6 +37,7 @@ class Plan:
 
     Attributes:
         drifts: machine -> how much its clock gains, as a share; of those not named a random one unless `calm`.
+        founded: the voters have known a lease before.
         calm: nothing happens by chance, and runs do only what steps say.
     """
 
@@ -44,6 +47,7 @@ class Plan:
     steps: tuple[Step, ...]
     calm: bool = False
     drifts: t.Mapping[str, float] = field(default_factory=dict)
+    founded: bool = False
     lasts: float = LASTS
 
 
@@ -57,7 +61,9 @@ class Simulation:
         self.checks = Checks()
         names = tuple(f"v{index}" for index in range(plan.voters))
         self.first_config = (1, names)
-        self.hosts = {name: VotingHost(self.world, name, self._clock(name), self.first_config) for name in names}
+        self.hosts = {name: VotingHost(self.world, name, self._clock(name)) for name in names}
+        for host in self.hosts.values() if plan.founded else ():
+            host.grant = voter.Grant()
         self.target_names = ("t0", "t1")
         self.targets = {name: Target(self.world, name, self.checks) for name in self.target_names}
         self.node_clocks = {f"n{index}": self._clock(f"n{index}") for index in range(plan.nodes)}

@@ -246,7 +246,9 @@ def test_why_a_voter_could_not_vote_is_told(clock: Clock) -> None:
         def lease_request(self, _fields: Fields) -> Answer:
             raise Unheard("hv1: No space left on device")
 
-    error = refused(lease_of([Full(clock)], clock, "a"))
+    full = Full(clock)
+    full.grant = Grant()
+    error = refused(lease_of([full], clock, "a"))
     assert error.code == "no_quorum"
     assert "hv1: No space left on device" in error.msg
     assert error.details["quorum"] == {"needed": 1, "acks": 0, "silent": {"v0": "hv1: No space left on device"}}

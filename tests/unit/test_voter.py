@@ -58,8 +58,8 @@ def ballot(term: int, session: str, epoch: int = 2, founding: bool = False) -> B
         (REBOOTED, 8, "b", 15.0, "granted"),
         (REBOOTED, 8, "b", 101.0, "granted"),
         (REBOOTED, 7, "a", 5.0, "renewed"),
-        (JOINED, 8, "a", 114.9, "amnesiac"),
-        (JOINED, 8, "b", 114.9, "amnesiac"),
+        (JOINED, 8, "a", 114.9, "abstains"),
+        (JOINED, 8, "b", 114.9, "abstains"),
         (JOINED, 7, "a", 115.0, "old_term"),
         (JOINED, 8, "b", 115.0, "granted"),
         (None, 8, "a", 100.0, "amnesiac"),
@@ -82,13 +82,28 @@ def test_decisions(grant: Grant | None, term: int, session: str, now: float, rea
 def test_only_the_first_lease_of_all_is_granted_without_a_memory() -> None:
     answer = decide(None, ballot(1, "a", founding=True), 5.0, BOOT)
     assert answer.granted
-    assert answer.grant == Grant(2, 1, "a", "A", TTL, 5.0, "now")
+    assert answer.grant == Grant(2, 1, "a", "A", TTL, 5.0, "now", founding=True)
 
 
 def test_a_memory_is_not_overruled_by_a_founder() -> None:
     """Its question was under way when another founder won."""
-    assert decide(HELD, ballot(1, "b", founding=True), 101.0, BOOT).reason == "old_term"
-    assert decide(HELD, ballot(8, "b", founding=True), 101.0, BOOT).reason == "held"
+    for session, now in (("b", 101.0), ("a", 101.0), ("b", 200.0)):
+        assert decide(HELD, ballot(8, session, founding=True), now, BOOT).reason == "founded"
+
+
+def test_a_first_start_that_was_not_granted_by_all_is_done_again() -> None:
+    begun = replace(HELD, founding=True)
+    assert decide(begun, ballot(8, "b", founding=True), 101.0, BOOT).reason == "held"
+    again = decide(begun, ballot(8, "b", founding=True), 115.0, BOOT).grant
+    assert again is not None
+    assert (again.term, again.founding) == (8, True)
+    assert decide(begun, ballot(7, "b", founding=True), 115.0, BOOT).reason == "old_term"
+
+
+def test_a_later_lease_ends_the_founding() -> None:
+    after = decide(replace(HELD, founding=True), ballot(8, "b"), 115.0, BOOT).grant
+    assert after is not None
+    assert not after.founding
 
 
 @pytest.mark.parametrize("grant", [HELD, FREE, JOINED])

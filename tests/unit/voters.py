@@ -126,6 +126,7 @@ class MemoryVoter:
             "holder": kept.holder,
             "ttl": kept.ttl,
             "blank": self.grant is None,
+            "founding": kept.founding,
             "wanted": wanted,
         }
 
