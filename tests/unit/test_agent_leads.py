@@ -45,7 +45,7 @@ def test_without_a_command_it_only_leads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("deaf", [False, True])
 @pytest.mark.parametrize("at", [4.0, 5.5, 9.9])
 def test_the_command_has_ended_before_the_lease_when_renewals_fail(tmp_path: Path, deaf: bool, at: float) -> None:
-    scene = Scene(tmp_path)
+    scene = Scene(tmp_path, term_grace=1.4)
     scene.world.next_runs = itertools.repeat((1000.0, 0))
 
     def cut_off() -> None:
@@ -58,7 +58,7 @@ def test_the_command_has_ended_before_the_lease_when_renewals_fail(tmp_path: Pat
     assert run.ended is not None
     assert run.over is not None
     _term, _session, _from, lease_end = scene.voters.history[-1]
-    assert run.ended[1] > 0, "TERM came before KILL"
+    assert run.ended[1] == pytest.approx(1.4), "TERM came before KILL"
     assert run.over <= lease_end - scene.settings.kill_time + 1e-6
     assert run.over >= lease_end - scene.settings.reserve - 1e-6, "and not needlessly early"
     lost = scene.event("lost")
@@ -147,11 +147,15 @@ def test_it_leads_again_when_the_wish_is_over(tmp_path: Path) -> None:
 
 def test_a_wish_that_is_taken_back_ends_nothing(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    scene.world.next_runs = itertools.repeat((100.0, 0))
+    scene.world.next_runs = itertools.repeat((1000.0, 0))
     scene.world.at(7, lambda: scene.voters.want("ann@laptop/run", True))
     scene.world.at(20, lambda: setattr(scene.voters, "wanted", None))
-    scene.play(90)
-    assert scene.event("released")["why"] == "stopped"
+    scene.world.at(80, lambda: scene.voters.want("ann@laptop/run", True))
+    scene.play(200)
+    assert scene.event("released")["why"] == "wanted"
+    ended = scene.world.runs[0].ended
+    assert ended is not None
+    assert ended[0] >= 80 + 45, "another wish counts from its own beginning"
 
 
 @pytest.mark.parametrize(

@@ -224,11 +224,18 @@ def test_a_wrong_command_line(words: list[str], tmp_path: Path) -> None:
 
 def test_settings_with_faults_start_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, "a", ttl=1, comand=["x"])
-    for command in ("run", "status", "release"):
+    for command in ("run", "status", "release", "check"):
         done = node.ask(command, "--json")
         assert done.returncode == 1
         assert json.loads(done.stdout)["error"]["code"] == "invalid_settings"
         assert "comand: found an unknown key" in done.stderr
+    assert node.events() == []
+
+
+def test_sound_settings_pass_the_check_and_start_nothing(tmp_path: Path) -> None:
+    node = Node(tmp_path, "a")
+    done = node.ask("check")
+    assert (done.returncode, json.loads(done.stdout)["resource"]) == (0, "demo")
     assert node.events() == []
 
 

@@ -187,9 +187,9 @@ class Agent:
         self._world.alive("gives the lease back", _WATCHDOG_TTLS * self._settings.timings.ttl)
         # told before it is given back, so that no other's term begins before the end of ours
         self._journal.event(_EVENTS.get(why, "released"), session, token, term.renewals.until, why=why)
-        self._status.update(role="follower", leader=None, token=None, until=None, run=None)
         with contextlib.suppress(EnsembleError, OSError):
             lease.release()
+        self._status.update(role="follower", leader=None, token=None, until=None, run=None)
         if why in (ASKED, FAILING, PREEMPTED):  # all others look at least once meanwhile
             self._hold_back_until = clock() + self._settings.timings.ttl
         self._follows = ("", None)

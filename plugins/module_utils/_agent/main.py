@@ -97,7 +97,10 @@ def main(argv: t.Sequence[str], opener: Opener = open_lease, run_dir: str = os.p
         if arguments.command == "run":
             run(path, opener, run_dir)
             return 0
-        settings, _warnings = load(path)
+        settings, warnings = load(path)
+        if arguments.command == "check":
+            print(json.dumps({"resource": settings.resource, "warnings": warnings}))
+            return 0
         folder = os.path.join(run_dir, "agent")
 
         def opened() -> Lease:
@@ -127,10 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--settings", metavar="FILE", help="settings; by default the only one in /etc/ensemble/agents")
     which.add_argument("--resource", metavar="NAME", help="the resource whose agent is meant")
     common.add_argument("--json", action="store_true", help="for programs")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="status|run|release")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="status|release|check|run")
     commands.add_parser("status", parents=[common], help="who leads; exit status 3 when nobody does")
     commands.add_parser("run", parents=[common], help="be the agent (the service does this)")
     commands.add_parser("release", parents=[common], help="let another candidate lead")
+    commands.add_parser("check", parents=[common], help="whether the settings are sound; starts nothing")
     return parser
 
 
