@@ -54,7 +54,7 @@ def test_a_first_start_that_one_voter_does_not_grant_is_no_lease_and_is_done_aga
     voters = [MemoryVoter(clock), MemoryVoter(clock), Full(clock)]
     voters[2].latency = 1.0
     error = refused(lease_of(voters, clock, "a"))
-    assert (error.code, "No space left" in error.msg) == ("amnesiac", True)
+    assert (error.code, "No space left" in error.msg) == ("no_quorum", True)
     assert sessions(voters) == ["", "", "-"]
     voters[2].latency = 0.0
     other = lease_of(voters, clock, "b")
