@@ -20,7 +20,8 @@ class Grant:
     session binds all the same: so a voter that was given back its memory abstains for one ttl.
 
     Attributes:
-        founding: of a first lease that may not have been granted by all, which the first start needs.
+        founding: of a first lease that may not have been granted by all, which the first start needs; until the voter
+            is told who votes.
     """
 
     config_epoch: int = 1
@@ -97,7 +98,7 @@ def decide(grant: Grant | None, ballot: Ballot, now: float, boot: Boot) -> Answe
     if refused:
         return Answer(False, refused, grant, left)
     mine = (ballot.session, ballot.holder, ballot.ttl)
-    new = Grant(ballot.epoch, ballot.term, *mine, now, boot.boot_id, ballot.founding)
+    new = Grant(ballot.epoch, ballot.term, *mine, now, boot.boot_id, kept.founding)
     return Answer(True, "granted", new, ballot.ttl)
 
 
@@ -123,9 +124,9 @@ def release(grant: Grant | None, session: str, term: int) -> Grant | None:
     return replace(grant, session="", holder="", ttl=0.0)
 
 
-def rejoin(epoch: int, term: int, ttl: float, now: float, boot: Boot) -> Grant:
+def rejoin(epoch: int, term: int, ttl: float, now: float, boot: Boot, founding: bool = False) -> Grant:
     """The memory of a voter that had lost it, as a majority of the others tells it: it abstains for one ttl."""
-    return Grant(epoch, term, "", "", ttl, now, boot.boot_id)
+    return Grant(epoch, term, "", "", ttl, now, boot.boot_id, founding)
 
 
 @dataclass(frozen=True)

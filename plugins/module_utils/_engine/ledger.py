@@ -29,18 +29,20 @@ class Kept:
     Attributes:
         mute: it has no memory of leases, or none that it can read.
         term: the highest that it has granted.
-        blank: and it knows no voters either: it vouches for nothing.
+        founding: it is part of a first start, in which nothing was written yet.
+        blank: nobody has told it who votes: it vouches for nothing.
     """
 
     mute: bool
     term: int
+    founding: bool
     config: Voters | None
     record: t.Mapping[str, t.Any]
     secrets: t.Mapping[str, t.Any]
 
     @property
     def blank(self) -> bool:
-        return self.mute and self.config is None
+        return self.config is None and not self.founding
 
 
 @dataclass
@@ -114,7 +116,8 @@ class Ledger:
                 "Nothing was changed; look after the hosts that vote.",
                 code="no_quorum",
             )
-        self._rejoin(lease, [name for name, one in kept.items() if one.mute])
+        if not any(one.config for one in kept.values()):
+            self._rejoin(lease, [name for name, one in kept.items() if one.mute], founding=True)
         newest = max((stamp_of(one.record) for one in kept.values() if not one.blank), default=((), 0))
         agree = [name for name, one in kept.items() if not one.blank and stamp_of(one.record) == newest]
         if len(agree) < len(kept) and self.record.version:
@@ -127,15 +130,18 @@ class Ledger:
         if behind:
             told = len(kept) - len(behind)
             self.pin(lease, self.electorate, behind, max(0, self.links.needed - told))
+        # last: from then on they vouch for what they keep
+        self._rejoin(lease, [name for name, one in kept.items() if one.mute])
 
     def _again(self) -> Record:
         return replace(self.record, version=self.record.version + 1)
 
-    def _rejoin(self, lease: Lease, names: t.Sequence[str]) -> None:
+    def _rejoin(self, lease: Lease, names: t.Sequence[str], founding: bool = False) -> None:
         if not names:
             return
         lease.require(lease.ttl / 5)
-        verb = {"verb": "voter_join", "epoch": lease.token[0], "term": lease.token[1], "ttl": lease.ttl}
+        known = {"epoch": lease.token[0], "term": lease.token[1], "ttl": lease.ttl, "founding": founding}
+        verb = {"verb": "voter_join", **known}
         self.links.batch({name: [verb] for name in names}, **self._common(lease))
 
     def join(self, names: t.Sequence[str], lease: Lease) -> None:
@@ -144,7 +150,6 @@ class Ledger:
         Raises:
             LeaseError: `no_quorum`, one of them did not take it.
         """
-        self._rejoin(lease, names)
         verbs: list[dict[str, t.Any]] = []
         if self.record.version:
             verbs.append({"verb": "record_write", "record": self.record.as_dict()})
@@ -152,6 +157,7 @@ class Ledger:
             verbs.append({"verb": "secrets_write", "secrets": self.secrets, "version": self.secrets_version})
         if verbs:
             self._write(lease, dict.fromkeys(names, tuple(verbs)), len(names))
+        self._rejoin(lease, names)
 
     def pin(
         self, lease: Lease, electorate: Electorate, names: t.Sequence[str] | None = None, need: int | None = None
@@ -208,6 +214,11 @@ class Ledger:
         done = sum(not _fault(batch) for batch in batches.values())
         if done < least:
             raise self._no_majority("have taken what was written", batches, done, least)
+        if lease.remaining() <= 0:
+            raise LeaseError(
+                "the lease ended while the voters were written to: a successor may have read them before. Run again.",
+                code="lease_lost",
+            )
 
 
 def _vouching(batches: Batches) -> dict[str, Kept]:
@@ -218,11 +229,11 @@ def _vouching(batches: Batches) -> dict[str, Kept]:
             continue
         if _fault(batch):
             if "corrupt_state" in _codes(batch):
-                kept[name] = Kept(True, 0, None, {}, {})
+                kept[name] = Kept(True, 0, False, None, {}, {})
             continue
         lease, record, secrets = (result["value"] for result in batch)
         config = voters_from(lease["config"]) if lease["config"] else None
-        kept[name] = Kept(bool(lease["blank"]), int(lease["term"]), config, record, secrets)
+        kept[name] = Kept(bool(lease["blank"]), int(lease["term"]), bool(lease["founding"]), config, record, secrets)
     return kept
 
 

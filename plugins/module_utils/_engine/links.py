@@ -82,11 +82,14 @@ class Link:
         self._drop()
 
     def _batch(self, verbs: Verbs, timeout: float, common: t.Mapping[str, t.Any]) -> t.Any:
+        borrowed = self._shared is not None
         try:
             return self._session().batch(verbs, timeout, **common)
         except HypervisorError as error:
             self._drop()
-            return error
+            # the work's session may have broken long ago; all that voters are asked may be asked twice
+            again = borrowed and error.code != "hypervisor_timeout"
+            return self._batch(verbs, timeout, common) if again else error
         except BaseException as error:  # raised where the question was asked, not lost in this thread
             return error
 
@@ -182,7 +185,7 @@ class Links:
                 took = time.monotonic() - begun
                 until = min(until, time.monotonic() + _GRACE_S + _GRACE_TIMES * took)
         for link in asked:
-            late = HypervisorError(f"{link.name} did not answer within {time.monotonic() - begun:.1f} s")
+            late = HypervisorError(f"{link.name} had not answered after {time.monotonic() - begun:.1f} s")
             found.setdefault(link.name, late)
         return found
 

@@ -59,12 +59,14 @@ class Records:
         except CorruptStateError:  # whoever leads has read a majority of the others
             stored = {}
         was = tuple(stored.get("token", (0, 0)))
-        version = int(stored.get("version", 0))
+        version = stored.get("version", 0)
+        offered = document.get("version")
         if stored == document:  # the answer to the first attempt was lost
             return
-        if (was, version) >= (tuple(document["token"]), document["version"]):
+        number = isinstance(offered, int) and not isinstance(offered, bool)
+        if not number or (was, version) >= (tuple(document["token"]), offered):
             raise RefusedError(
-                f"the {what} of {self._resource} is at version {version}; version {document['version']!r} does not "
+                f"the {what} of {self._resource} is at version {version}; version {offered!r} does not "
                 "follow it: somebody else changed it. Nothing was changed; run again.",
                 code="record_changed",
                 stored=version,

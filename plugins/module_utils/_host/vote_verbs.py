@@ -88,8 +88,9 @@ class VoteVerbs:
     def _join(self, batch: Batch, section: Section) -> t.Any:
         epoch, term = section.integer("epoch"), section.integer("term")
         ttl = section.number("ttl", 15, 3, MAX_TTL_S)
+        founding = section.flag("founding")
         checked(section)
-        return self._voter(batch).join(epoch, term, ttl)
+        return self._voter(batch).join(epoch, term, ttl, founding)
 
     def _voters_write(self, batch: Batch, section: Section) -> t.Any:
         voters = read_voters(section)

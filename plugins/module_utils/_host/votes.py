@@ -109,7 +109,7 @@ class Voter:
                 write_json(self._path, freed.as_dict())
             return self._shown(Answer(False, "released", freed, 0.0))
 
-    def join(self, epoch: int, term: int, ttl: float) -> dict[str, t.Any]:
+    def join(self, epoch: int, term: int, ttl: float, founding: bool = False) -> dict[str, t.Any]:
         """Take over what a majority of the others knows, where there is no memory or a corrupt one (rule 9)."""
         with locked(self._path + ".lock", LOCK_TIMEOUT):
             try:
@@ -117,7 +117,7 @@ class Voter:
             except CorruptStateError:
                 grant = None
             if grant is None:
-                grant = rejoin(epoch, term, ttl, boottime(), self._boot)
+                grant = rejoin(epoch, term, ttl, boottime(), self._boot, founding)
                 write_json(self._path, grant.as_dict())
             return self._shown(Answer(False, "joined", grant, self._left(grant)))
 
