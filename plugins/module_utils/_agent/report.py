@@ -27,7 +27,7 @@ class Told:
 def local_status(settings: Settings, folder: str) -> dict[str, t.Any] | None:
     """What the agent of this node wrote; None unless that agent lives."""
     found = read_status(status_path(settings.resource, folder))
-    if found is None or found.get("role") == "stopped":
+    if found is None:
         return None
     pid, start = found.get("pid"), found.get("pid_start")
     return found if isinstance(pid, int) and start is not None and start_of(pid) == start else None
