@@ -23,7 +23,7 @@ STATE = "/var/lib/ensemble"
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """One container that is a hypervisor."""
+    """One container that is a hypervisor, or a witness."""
 
     name: str
     address: str
@@ -51,6 +51,12 @@ class Lab:
     hypervisors: tuple[Hypervisor, ...]
     folder: Path
     images: tuple[str, ...]  # paths in the hypervisors
+    witnesses: tuple[Hypervisor, ...] = ()  # they vote and carry no members
+
+    @property
+    def machines(self) -> tuple[Hypervisor, ...]:
+        """Hypervisors and witnesses."""
+        return (*self.hypervisors, *self.witnesses)
 
     def address(self, last: int) -> str:
         """An address of the lab's network by its last number."""
@@ -128,6 +134,9 @@ def open_lab(name: str = LAB_NAME) -> Lab:
     if not path.exists():
         raise RuntimeError(f"the lab {name} is not up; run: make lab-up LAB={name}")
     data = json.loads(path.read_text())
-    hypervisors = tuple(Hypervisor(hv["name"], hv["address"], hv["container"]) for hv in data["hypervisors"])
+    hypervisors, witnesses = (
+        tuple(Hypervisor(one["name"], one["address"], one["container"]) for one in data.get(kind, []))
+        for kind in ("hypervisors", "witnesses")
+    )
     images = tuple(image["path"] for image in data["images"].values() if "path" in image)
-    return Lab(name, ipaddress.IPv4Network(data["subnet"]), hypervisors, folder, images)
+    return Lab(name, ipaddress.IPv4Network(data["subnet"]), hypervisors, folder, images, witnesses)

@@ -9,6 +9,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from .._election.store import Token
 from .._model.declaration import Hypervisor, Resource
 from .._model.errors import EnsembleError
 from .._model.load import load_declaration
@@ -76,3 +77,20 @@ def connect_of(target: Target) -> Connect:
         return ssh.connect(hypervisor, target.known_hosts)
 
     return connect
+
+
+def token_of(value: t.Sequence[int] | None) -> Token | None:
+    """A fencing token as modules take it.
+
+    Raises:
+        EnsembleError: `bad_option`.
+    """
+    if not value:
+        return None
+    if len(value) != 2 or min(value) < 1:
+        raise EnsembleError(
+            f"fencing_token: found {list(value)}, expected [config epoch, term] as leader_election returns it. "
+            "Nothing was changed.",
+            code="bad_option",
+        )
+    return value[0], value[1]
