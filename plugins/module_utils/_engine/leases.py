@@ -79,6 +79,11 @@ class Voting:
     def links(self) -> Links:
         return self.opened.links(self.electorate.voters)
 
+    def found_again(self) -> Electorate:
+        """The voters that count now, asked anew."""
+        pool = [host for name, host in self.hosts.items() if name not in {one.name for one in self.election.witnesses}]
+        return find_electorate(self.election, pool, self.hosts, self.opened.links)
+
     @functools.cached_property
     def ledger(self) -> Ledger:
         return Ledger(self.links, self.electorate)
@@ -103,7 +108,9 @@ class Voting:
             more = (identity, election.ttl, boottime, election.op_timeout)
             lease = _EtcdLease(gateway, self.name, electorate.epoch, *more)
         else:
-            lease = _QuorumLease(self.links, electorate.epoch, identity, election.ttl, boottime)
+            lease = _QuorumLease(
+                self.links, electorate.epoch, identity, election.ttl, boottime, electorate.config("").list_digest
+            )
         lease.ledger, lease.tending = self.ledger, tending
         return lease
 
