@@ -44,11 +44,17 @@ class QuorumLease(Lease):
     """
 
     def __init__(
-        self, voters: Voters, epoch: int, identity: Identity, ttl: float, clock: t.Callable[[], float]
+        self,
+        voters: Voters,
+        epoch: int,
+        identity: Identity,
+        ttl: float,
+        clock: t.Callable[[], float],
+        config: str = "",
     ) -> None:
         super().__init__(identity, ttl, clock)
         self._voters = voters
-        self._protocol = QuorumProtocol(voters.names, epoch, identity, ttl, clock)
+        self._protocol = QuorumProtocol(voters.names, epoch, identity, ttl, clock, config)
         self._guard = threading.Lock()
         self.founding = False
 

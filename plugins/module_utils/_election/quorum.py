@@ -63,8 +63,15 @@ class QuorumProtocol:
     """One session's part of the protocol. `voters` are the configured ones: a majority counts all of them (rule 1)."""
 
     def __init__(
-        self, voters: t.Sequence[str], epoch: int, identity: Identity, ttl: float, clock: t.Callable[[], float]
+        self,
+        voters: t.Sequence[str],
+        epoch: int,
+        identity: Identity,
+        ttl: float,
+        clock: t.Callable[[], float],
+        config: str = "",
     ) -> None:
+        self.config = config
         self.voters = tuple(voters)
         self.epoch = epoch
         self.identity = identity
@@ -106,6 +113,7 @@ class QuorumProtocol:
         if granted >= needed and self.clock() <= begun + SAFE_SHARE * self.ttl:
             return Held((self.epoch, term), begun, self.ttl, self._quorum(answers), _wanted(answers), founding)
         yield from self.releasing(term)
+        self._refuse_other_list(answers)
         refused = [one for one in _given(answers).values() if one["reason"] in _OTHERS]
         if refused and granted < needed:
             raise held_error(max(refused, key=lambda one: float(one["expires_in"])))
@@ -136,6 +144,7 @@ class QuorumProtocol:
                 f"{self.needed} must{why}",
                 code="lease_lost",
                 quorum=quorum.as_dict(),
+                definite=self._is_over(answers),
             )
         return Held((self.epoch, term), begun, self.ttl, quorum, _wanted(answers))
 
@@ -198,7 +207,19 @@ class QuorumProtocol:
 
     def _ballot(self, term: int) -> dict[str, t.Any]:
         mine = {"session": self.identity.session, "holder": self.identity.holder}
-        return {"epoch": self.epoch, "term": term, **mine, "ttl": self.ttl}
+        known = {"config": self.config} if self.config else {}
+        return {"epoch": self.epoch, "term": term, **mine, "ttl": self.ttl, **known}
+
+    def _is_over(self, answers: Answers) -> bool:
+        """Whether so many voters have a later lease, or another list, that no majority can ever renew this one."""
+        gone = [one for one in _given(answers).values() if one["reason"] in ("held", "old_term", "old_epoch")]
+        return len(gone) > len(self.voters) - self.needed
+
+    def _refuse_other_list(self, answers: Answers) -> None:
+        if any(one["reason"] == "old_epoch" for one in _given(answers).values()):
+            raise LeaseError(
+                "the voters have changed while this run asked them. Nothing was changed; run again.", code="new_epoch"
+            )
 
     def _granted(self, answers: Answers) -> int:
         return sum(bool(one["granted"]) for one in _given(answers).values())

@@ -22,6 +22,7 @@ class Grant:
     Attributes:
         founding: of a first lease that may not have been granted by all, which the first start needs; until the voter
             is told who votes.
+        config: digest of the list of voters that this one was told, with its epoch; empty before.
     """
 
     config_epoch: int = 1
@@ -32,6 +33,7 @@ class Grant:
     granted_at: float = 0.0
     boot_id: str = ""
     founding: bool = False
+    config: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
@@ -48,6 +50,7 @@ class Ballot:
     Attributes:
         epoch: of the configuration of voters that the candidate goes by.
         founding: every configured voter has told it that it knows of no lease that all had granted: this is the first.
+        config: digest of the list of voters that the candidate goes by, with its epoch.
     """
 
     epoch: int
@@ -56,6 +59,7 @@ class Ballot:
     holder: str
     ttl: float
     founding: bool = False
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,22 +95,30 @@ def decide(grant: Grant | None, ballot: Ballot, now: float, boot: Boot) -> Answe
     """Whether to grant a term to a session; renewal is the same term and session again."""
     kept = grant or Grant(config_epoch=ballot.epoch, founding=True)
     left = remaining(kept, now, boot)
-    if left > 0 and ballot.epoch >= kept.config_epoch and (ballot.term, ballot.session) == (kept.term, kept.session):
+    current = not _other_list(kept, ballot)
+    if left > 0 and current and (ballot.term, ballot.session) == (kept.term, kept.session):
         renewed = replace(kept, config_epoch=ballot.epoch, ttl=ballot.ttl, granted_at=now, boot_id=boot.boot_id)
         return Answer(True, "renewed", renewed, ballot.ttl)
     refused = _why_not(grant, kept, ballot, left)
     if refused:
         return Answer(False, refused, grant, left)
     mine = (ballot.session, ballot.holder, ballot.ttl)
-    new = Grant(ballot.epoch, ballot.term, *mine, now, boot.boot_id, kept.founding)
+    new = Grant(ballot.epoch, ballot.term, *mine, now, boot.boot_id, kept.founding, kept.config)
     return Answer(True, "granted", new, ballot.ttl)
+
+
+def _other_list(kept: Grant, ballot: Ballot) -> bool:
+    """Whether the candidate goes by another list of voters than this voter was told: of two lists only one may win."""
+    if kept.config and ballot.config:
+        return ballot.config != kept.config
+    return ballot.epoch < kept.config_epoch
 
 
 def _why_not(grant: Grant | None, kept: Grant, ballot: Ballot, left: float) -> str:
     """Why a new term is not granted; empty when it is."""
     reasons = {
         "amnesiac": grant is None and not ballot.founding,
-        "old_epoch": ballot.epoch < kept.config_epoch,
+        "old_epoch": _other_list(kept, ballot),
         "founded": ballot.founding and not kept.founding,
         "old_term": ballot.term <= kept.term,
         "held" if kept.session else "abstains": left > 0 and ballot.session != kept.session,

@@ -71,32 +71,67 @@ def find_electorate(
         LeaseError: `new_epoch`, the voters change faster than they can be read.
     """
     declared = election.voters_of(pool)
-    pinned, epoch = _newest(links(declared))
-    if pinned is None:
+    seen = _Seen(links(declared))
+    if not seen.configs:
         named = {host.name for host in declared}
         others = [host for name, host in hosts.items() if name not in named]
-        pinned, more = _newest(links(others)) if others else (None, 1)
-        epoch = max(epoch, more)
+        seen.ask(links(others) if others else None)
+    asked: set[str] = set()
     for _round in range(_ROUNDS):
-        if pinned is None:
-            return Electorate(declared, epoch, election.backend, cluster_of(election.etcd))
-        voters = tuple(_host(address, hosts) for address in pinned.voters)
-        if {host.name for host in voters} == {host.name for host in declared}:
-            return Electorate(voters, max(epoch, pinned.epoch), pinned.backend, pinned.cluster, pinned)
-        declared = voters
-        newer, seen = _newest(links(voters))
-        epoch = max(epoch, seen)
-        pinned = newer if newer is not None and newer.epoch > pinned.epoch else pinned
+        if not seen.configs:
+            return Electorate(declared, seen.epoch, election.backend, cluster_of(election.etcd))
+        for config in list(seen.configs.values()):
+            if config.list_digest not in asked:
+                asked.add(config.list_digest)
+                seen.ask(links([_host(address, hosts) for address in config.voters]))
+        if asked >= set(seen.configs):
+            return _newest(seen, hosts)
     raise LeaseError("the list of voters changes while it is read. Nothing was changed; run again.", code="new_epoch")
 
 
-def _newest(links: Links) -> tuple[Voters | None, int]:
-    """The latest configuration that some hosts know, and the latest epoch under which they have voted."""
-    answers = links.ask(Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed))
-    given = _given(answers.values())
-    configs = [voters_from(one["config"]) for one in given if one.get("config")]
-    epochs = [int(one["config_epoch"]) for one in given]
-    return max(configs, key=lambda voters: voters.epoch, default=None), max(1, *epochs, 1)
+class _Seen:
+    """The lists of voters that some hosts know.
+
+    Attributes:
+        epoch: the latest under which any of them has voted.
+        configs: by digest.
+        pinned: host -> digest of its list.
+    """
+
+    def __init__(self, links: Links) -> None:
+        self.epoch = 1
+        self.configs: dict[str, Voters] = {}
+        self.pinned: dict[str, str] = {}
+        self.ask(links)
+
+    def ask(self, links: Links | None) -> None:
+        """Ask more hosts, once each."""
+        if links is None or set(links.names) <= set(self.pinned):
+            return
+        answers = links.ask(Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed))
+        for name, one in answers.items():
+            if isinstance(one, str):
+                continue
+            self.epoch = max(self.epoch, int(one["config_epoch"]))
+            self.pinned[name] = ""
+            if one.get("config"):
+                config = voters_from(one["config"])
+                self.pinned[name] = config.list_digest
+                self.configs.setdefault(config.list_digest, config)
+
+    def has_majority(self, config: Voters) -> bool:
+        """Whether a majority of a list's own voters have this list, so that it may win a lease."""
+        told = [voter for voter in config.voters if self.pinned.get(voter.name) == config.list_digest]
+        return len(told) >= config.majority
+
+
+def _newest(seen: _Seen, hosts: t.Mapping[str, Hypervisor]) -> Electorate:
+    """The latest list that counts; where none is on a majority as far as was seen, the latest of all is tried."""
+    configs = list(seen.configs.values())
+    counting = [config for config in configs if seen.has_majority(config)] or configs
+    config = max(counting, key=lambda one: one.epoch)
+    voters = tuple(_host(address, hosts) for address in config.voters)
+    return Electorate(voters, config.epoch, config.backend, config.cluster, config)
 
 
 def _given(answers: t.Iterable[t.Mapping[str, t.Any] | str]) -> list[t.Mapping[str, t.Any]]:

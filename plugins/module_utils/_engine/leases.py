@@ -17,7 +17,7 @@ from .._model.declaration import ETCD, Election, Etcd, Hypervisor
 from .._model.errors import EnsembleError, LeaseError
 from .._pool.pool import Connect, Pool
 from .electorate import Electorate, cluster_of, find_electorate
-from .keeper import boottime
+from .keeper import boottime, this_run
 from .ledger import Ledger
 from .links import Link, Links
 
@@ -79,6 +79,11 @@ class Voting:
     def links(self) -> Links:
         return self.opened.links(self.electorate.voters)
 
+    def found_again(self) -> Electorate:
+        """The voters that count now, asked anew."""
+        pool = [host for name, host in self.hosts.items() if name not in {one.name for one in self.election.witnesses}]
+        return find_electorate(self.election, pool, self.hosts, self.opened.links)
+
     @functools.cached_property
     def ledger(self) -> Ledger:
         return Ledger(self.links, self.electorate)
@@ -103,7 +108,9 @@ class Voting:
             more = (identity, election.ttl, boottime, election.op_timeout)
             lease = _EtcdLease(gateway, self.name, electorate.epoch, *more)
         else:
-            lease = _QuorumLease(self.links, electorate.epoch, identity, election.ttl, boottime)
+            lease = _QuorumLease(
+                self.links, electorate.epoch, identity, election.ttl, boottime, electorate.config("").list_digest
+            )
         lease.ledger, lease.tending = self.ledger, tending
         return lease
 
@@ -169,6 +176,16 @@ def voting(
         yield votes
     finally:
         votes.opened.close()
+
+
+def confirm_lease(name: str, pool: t.Sequence[Hypervisor], election: Election, connect: Connect, token: Token) -> None:
+    """Make sure that a token is that of the lease which holds now.
+
+    Raises:
+        LeaseError: `lease_lost`, `no_quorum`.
+    """
+    with voting(name, pool, election, connect) as votes:
+        votes.lease(this_run()).adopt(token)
 
 
 def open_lease(

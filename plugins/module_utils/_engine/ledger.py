@@ -139,8 +139,11 @@ class Ledger:
     def _rejoin(self, lease: Lease, names: t.Sequence[str], founding: bool = False) -> None:
         if not names:
             return
+        lease.renew()  # a majority of the others grants the lease after the loss was seen
         lease.require(lease.ttl / 5)
-        known = {"epoch": lease.token[0], "term": lease.token[1], "ttl": lease.ttl, "founding": founding}
+        # one term less, so that the voter may renew this very lease when it has waited
+        term = lease.token[1] - 1
+        known = {"epoch": lease.token[0], "term": term, "ttl": lease.ttl, "founding": founding}
         verb = {"verb": "voter_join", **known}
         self.links.batch({name: [verb] for name in names}, **self._common(lease))
 

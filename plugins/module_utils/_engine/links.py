@@ -180,7 +180,7 @@ class Links:
                 raise outcome
             found[name] = outcome
             if enough(found):
-                break
+                return found  # nobody waits for the rest, so nothing is said of it
             if nearly(found):
                 took = time.monotonic() - begun
                 until = min(until, time.monotonic() + _GRACE_S + _GRACE_TIMES * took)

@@ -80,6 +80,10 @@ def reconfigure(votes: Voting, identity: Identity, patience: float) -> Voting:
 
 def _hand_over(old: Ledger, new: Voting, lease: Lease) -> None:
     """Give what is kept to the voters of the new list, and then the list to those of both."""
+    # whoever began another change and was cut off is refused from now on; what it has brought about counts
+    old.pin(lease, old.electorate)
+    if new.found_again().config("") != old.electorate.config(""):
+        raise LeaseError("the voters were changed by another run. Nothing was changed; run again.", code="new_epoch")
     ledger = new.ledger
     ledger.record, ledger.generation = old.record, old.generation
     ledger.secrets, ledger.secrets_version = old.secrets, old.secrets_version

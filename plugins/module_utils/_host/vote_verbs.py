@@ -16,6 +16,7 @@ from .voters import VotersFile, read_voters
 from .votes import Voter
 
 _SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,200}")
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
 _HOLDER = re.compile(r"[ -~]{1,200}")
 _SECRET_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,120}")
 #: seconds; no lease is longer, and nobody waits longer for one
@@ -66,6 +67,7 @@ class VoteVerbs:
             *_asker(section),
             section.number("ttl", 15, 3, MAX_TTL_S),
             section.flag("founding"),
+            section.text("config", "", _DIGEST, "a digest"),
         )
         checked(section)
         return self._voter(batch).request(ballot)
@@ -86,7 +88,7 @@ class VoteVerbs:
     # -- the voters
 
     def _join(self, batch: Batch, section: Section) -> t.Any:
-        epoch, term = section.integer("epoch"), section.integer("term")
+        epoch, term = section.integer("epoch"), section.integer("term", minimum=0)
         ttl = section.number("ttl", 15, 3, MAX_TTL_S)
         founding = section.flag("founding")
         checked(section)

@@ -60,6 +60,12 @@ class Voters:
     def digest(self) -> str:
         return digest_of(self.as_dict())
 
+    @property
+    def list_digest(self) -> str:
+        """Of what makes it this list and no other: candidates and voters must agree on it."""
+        names = sorted(voter.name for voter in self.voters)
+        return digest_of([self.epoch, names, self.backend, self.cluster])
+
 
 def read_voters(section: Section) -> Voters:
     """The typed fields of a request; faults are noted in the section."""

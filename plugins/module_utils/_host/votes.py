@@ -79,7 +79,8 @@ class Voter:
         pinned = self._voters.read()
         if pinned is None:
             return grant
-        return replace(grant, config_epoch=max(grant.config_epoch, pinned.epoch), founding=False)
+        epoch = max(grant.config_epoch, pinned.epoch)
+        return replace(grant, config_epoch=epoch, founding=False, config=pinned.list_digest)
 
     def read(self) -> dict[str, t.Any]:
         """The grant, how long it still binds, who wants it and the voters as far as they are known; writes nothing."""
@@ -127,7 +128,7 @@ class Voter:
             stored = self._load()
             self._voters.forget()
             if stored is not None:
-                write_json(self._path, replace(stored, founding=True).as_dict())
+                write_json(self._path, replace(stored, founding=True, config="").as_dict())
 
     def wish(self, session: str, holder: str, person: bool, seconds: float) -> dict[str, t.Any]:
         """Note that somebody wants the lease, for whoever asks next; no seconds: it is not wanted any more."""
