@@ -128,7 +128,7 @@ def test_only_those_are_asked_that_are_named(make: t.Callable[..., Voters]) -> N
 def test_who_does_not_answer_in_time_is_told_as_silent(make: t.Callable[..., Voters]) -> None:
     found = make(Gate("a"), Gate("b", open_now=False), timeout=0.2).batch(HELLO)
     assert silent(found) == ["b"]
-    assert "b did not answer within 0.2 s" in str(found["b"])
+    assert "b had not answered after 0.2 s" in str(found["b"])
 
 
 def test_the_deadline_is_one_for_all(make: t.Callable[..., Voters]) -> None:
@@ -141,7 +141,7 @@ def test_the_deadline_is_one_for_all(make: t.Callable[..., Voters]) -> None:
 def test_what_is_decided_waits_for_nobody(make: t.Callable[..., Voters]) -> None:
     begun = time.monotonic()
     found = make(Gate("a"), Gate("b"), Gate("c", open_now=False)).batch(HELLO, enough=lambda seen: len(seen) >= 2)
-    assert silent(found) == ["c"]
+    assert sorted(found) == ["a", "b"], "and nothing is said of the rest"
     assert time.monotonic() - begun < LONG / 2
 
 
@@ -172,7 +172,7 @@ def test_a_voter_owes_two_answers_at_most(make: t.Callable[..., Voters]) -> None
     slow = Gate("a", open_now=False)
     voters = make(slow, timeout=0.05)
     for _question in range(2):
-        assert "did not answer" in str(voters.batch(HELLO)["a"])
+        assert "had not answered" in str(voters.batch(HELLO)["a"])
     begun = time.monotonic()
     assert "a still owes the answers to 2 questions" in str(make_patient(voters).batch(HELLO)["a"])
     assert time.monotonic() - begun < LONG / 2, "it is told at once"
