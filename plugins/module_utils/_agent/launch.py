@@ -38,4 +38,4 @@ if __name__ == "__main__":
         become(int(sys.argv[1]), sys.argv[2:])
     except OSError as problem:
         sys.stderr.write(f"ensemble-agent: {sys.argv[2]}: {problem.strerror}\n")
-        raise SystemExit(127)
+        raise SystemExit(127) from problem
