@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""Playbooks that lead: run by Ansible itself, over simulated voters; they wait at a pipe while a test looks or acts."""
+"""Playbooks that lead: run by Ansible itself, over simulated voters; they wait at a gate while a test looks or acts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ class Stage:
         pool = [{"name": f"hv{n}", "sim": str(folder / f"hv{n}")} for n in (1, 2, 3)]
         self.declaration = folder / "resource.yml"
         self.declaration.write_text(yaml.safe_dump(raw(pool=pool, election={"ttl": 3})))
-        os.mkfifo(folder / "gate")
 
     def lead(self, **options: t.Any) -> dict[str, t.Any]:
         """A task that takes the lease."""
@@ -44,7 +43,7 @@ class Stage:
 
     def wait(self) -> dict[str, t.Any]:
         """A task that lasts until a test opens the gate."""
-        return {"ansible.builtin.command": {"argv": ["cat", str(self.folder / "gate")]}}
+        return {"ansible.builtin.wait_for": {"path": str(self.folder / "gate"), "timeout": int(PATIENCE)}}
 
     def start(
         self, *tasks: dict[str, t.Any], options: t.Sequence[str] = (), **environment: str
@@ -77,8 +76,7 @@ class Stage:
         return process.returncode, results(output)
 
     def open_gate(self) -> None:
-        with open(self.folder / "gate", "wb"):
-            pass
+        (self.folder / "gate").touch()
 
     def view(self) -> list[dict[str, t.Any]]:
         """What every voter has granted."""
