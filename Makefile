@@ -43,8 +43,9 @@ test: venv-test ## everything that must pass, from nothing
 	@$(MAKE) --no-print-directory lint unit changelog ansible-lint sanity
 	@$(MAKE) --no-print-directory lab-test
 
-test-full: test ## test and the long suites: virtual machines, building images
-	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py
+test-full: test ## test and the long suites: virtual machines, all faults of an election, building images
+	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py \
+		tests/election
 	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
@@ -66,12 +67,13 @@ sanity: venv-test ## ansible-test sanity, without an ignore file
 
 lab-test: venv-test ## the collection against real hypervisors
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2 --images vm
-	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs --durations=10 tests/integration tests/chaos
+	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs --durations=10 tests/integration tests/chaos \
+		tests/election
 
-chaos: venv-test ## runs killed at random moments on a lab; KILLS=n (20), SEED=n repeats a series
+chaos: venv-test ## on a lab, runs killed at random moments, KILLS=n (20), SEED=n repeats; and all faults of an election
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2
-	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_LAB=$(TEST_LAB) \
-		python -m pytest -p no:xdist tests/chaos
+	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) \
+		python -m pytest -p no:xdist -rs tests/chaos tests/election
 
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))

@@ -71,7 +71,7 @@ class Lab:
         return {name for hv in self.hypervisors for name in hv.domains("--all")}
 
     def leftovers(self, resource: str) -> list[str]:
-        """What a resource has on the hypervisors besides its tombstone: domains, members' files, mounts, keys."""
+        """What a resource has on the hypervisors besides its tombstones: domains, members' files, mounts, keys."""
         found = []
         for hv in self.hypervisors:
             names = hv.domains("--all") | hv.domains("--all", driver="qemu")
@@ -79,7 +79,11 @@ class Lab:
             mounts = hv.run("cat", "/proc/mounts")
             found += [f"{hv.name} mount {line}" for line in mounts.splitlines() if f"{STATE}/{resource}/" in line]
             files = hv.run("find", f"{STATE}/{resource}", "-type", "f", check=False).split()
-            found += [f"{hv.name} {path}" for path in files if "/members/" in path or path.endswith("secrets.json")]
+            found += [f"{hv.name} {path}" for path in files if "/members/" in path]
+            kept = hv.run("cat", f"{STATE}/{resource}/secrets.json", check=False)
+            # what is empty tells a voter that was away that its secrets count no more
+            if kept and json.loads(kept)["value"]["secrets"]:
+                found.append(f"{hv.name} secrets")
         return found
 
     def declaration(self, name: str, **changes: t.Any) -> dict[str, t.Any]:

@@ -25,6 +25,7 @@ class Gate:
     Attributes:
         opened: every session that was opened.
         asked: the verbs of each batch, with what is common to them.
+        patience: seconds for which each of them was waited for.
         failing: raised by the next questions, first in first out; None answers.
     """
 
@@ -36,6 +37,7 @@ class Gate:
             self.free.set()
         self.opened: list[GatedSession] = []
         self.asked: list[tuple[list[t.Any], dict[str, t.Any]]] = []
+        self.patience: list[float] = []
         self.failing: list[BaseException | None] = []
         self.refuses = False
 
@@ -54,6 +56,7 @@ class GatedSession:
     def batch(self, verbs: t.Any, timeout: float, **common: t.Any) -> list[dict[str, t.Any]]:
         gate = self.gate
         gate.asked.append((list(verbs), common))
+        gate.patience.append(timeout)
         gate.arrived.release()
         assert gate.free.wait(LONG)
         error = gate.failing.pop(0) if gate.failing else None
@@ -185,7 +188,7 @@ def test_a_voter_owes_two_answers_at_most(make: t.Callable[..., Voters]) -> None
 
 def make_patient(voters: Voters) -> Voters:
     """The same voters, waited for long."""
-    voters.links._timeout = LONG
+    voters.links.timeout = LONG
     return voters
 
 
@@ -209,6 +212,18 @@ def test_a_session_that_broke_is_closed_and_the_next_question_opens_another(make
     assert gate.opened[0].closed
     assert silent(voters.batch(HELLO)) == []
     assert [session.closed for session in gate.opened] == [True, False]
+
+
+def test_a_session_that_is_new_gets_longer_for_its_first_answer(make: t.Callable[..., Voters]) -> None:
+    """Else hosts that are busy would be asked to begin another session again and again, and never answer."""
+    gate = Gate("a")
+    voters = make(gate, timeout=0.5)
+    voters.batch(HELLO)
+    voters.batch(HELLO)
+    gate.failing = [HypervisorError("too late", code="hypervisor_timeout")]
+    for _time in range(3):
+        voters.batch(HELLO)
+    assert gate.patience == [links_module.FIRST_S, 0.5, 0.5, links_module.FIRST_S, 0.5]
 
 
 def test_one_that_lets_nobody_in_is_silent_and_tried_again(make: t.Callable[..., Voters]) -> None:

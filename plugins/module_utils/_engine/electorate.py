@@ -11,7 +11,7 @@ from .._election.quorum import Ask
 from .._host.voters import VoterAddress, Voters, voters_from
 from .._model.declaration import QUORUM, Access, Election, Etcd, Hypervisor
 from .._model.errors import LeaseError
-from .links import Links
+from .links import FIRST_S, Links
 
 #: a list that changes while it is read is read again, this often
 _ROUNDS = 3
@@ -108,7 +108,8 @@ class _Seen:
         """Ask more hosts, once each."""
         if links is None or set(links.names) <= set(self.pinned):
             return
-        answers = links.ask(Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed))
+        question = Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed)
+        answers = links.ask(question, max(FIRST_S, links.timeout))  # nothing is held yet, and sessions are to be opened
         for name, one in answers.items():
             if isinstance(one, str):
                 continue

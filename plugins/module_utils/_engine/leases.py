@@ -19,7 +19,7 @@ from .._pool.pool import Connect, Pool
 from .electorate import Electorate, cluster_of, find_electorate
 from .keeper import boottime, this_run
 from .ledger import Ledger
-from .links import Link, Links
+from .links import FIRST_S, Link, Links
 
 
 class _Settling(Lease):
@@ -134,7 +134,7 @@ class _Opened:
     def _link(self, host: Hypervisor) -> Link:
         """Over the work's session where there is one."""
         shared = self._shared
-        timeout = max(1.0, min(host.access.timeout, self._election.op_timeout))
+        timeout = max(FIRST_S, min(host.access.timeout, self._election.op_timeout))
         quick = replace(host, access=replace(host.access, timeout=timeout))
         if shared is None or host.name not in {hv.name for hv in shared.hypervisors}:
             return Link(host.name, lambda: self._connect(quick))

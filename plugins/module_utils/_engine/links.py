@@ -18,6 +18,9 @@ from .._pool.session import Session
 _GRACE_S, _GRACE_TIMES = 0.3, 3.0
 #: seconds that the threads get to end
 _CLOSE_S = 1.0
+#: seconds that a session gets to be opened and to answer for the first time. A busy host begins its host program
+#: later than it answers; if each late one were given up, those who open another would keep it busy for ever.
+FIRST_S = 5.0
 
 #: questions that a voter may have before it: one may be decided without its answer
 _MAX_OWED = 2
@@ -42,6 +45,7 @@ class Link:
         self._connect = connect
         self._shared = shared
         self._own: Session | None = None
+        self._has_answered = False
         self._jobs: queue.SimpleQueue[t.Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._owed = 0
@@ -84,7 +88,11 @@ class Link:
     def _batch(self, verbs: Verbs, timeout: float, common: t.Mapping[str, t.Any]) -> t.Any:
         borrowed = self._shared is not None
         try:
-            return self._session().batch(verbs, timeout, **common)
+            session = self._session()
+            patience = timeout if borrowed or self._has_answered else max(timeout, FIRST_S)
+            found = session.batch(verbs, patience, **common)
+            self._has_answered = True
+            return found
         except HypervisorError as error:
             self._drop()
             # the work's session may have broken long ago; all that voters are asked may be asked twice
@@ -98,6 +106,7 @@ class Link:
             return self._shared
         if self._own is None:
             self._own = self._connect()
+            self._has_answered = False
         return self._own
 
     def _drop(self) -> None:
@@ -125,7 +134,7 @@ class Links:
     def __init__(self, resource: str, links: t.Sequence[Link], timeout: float) -> None:
         self._resource = resource
         self._links = tuple(links)
-        self._timeout = timeout
+        self.timeout = timeout
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -136,8 +145,12 @@ class Links:
         """Voters that make a majority."""
         return len(self._links) // 2 + 1
 
-    def ask(self, question: Ask) -> Answers:
-        """Every voter's answer to one verb, or in words why there is none."""
+    def ask(self, question: Ask, timeout: float | None = None) -> Answers:
+        """Every voter's answer to one verb, or in words why there is none.
+
+        Args:
+            timeout: seconds for it, where op_timeout is not meant.
+        """
 
         def seen(batches: Batches) -> Answers:
             return {name: _first(batch) for name, batch in batches.items()}
@@ -147,6 +160,7 @@ class Links:
                 [{"verb": question.verb, **question.fields}],
                 enough=lambda batches: question.enough(seen(batches)),
                 nearly=lambda batches: question.nearly(seen(batches)),
+                timeout=timeout,
             )
         )
 
@@ -155,22 +169,25 @@ class Links:
         verbs: Verbs | t.Mapping[str, Verbs],
         enough: t.Callable[[Batches], bool] = lambda _batches: False,
         nearly: t.Callable[[Batches], bool] = lambda _batches: False,
+        timeout: float | None = None,
         **common: t.Any,
     ) -> Batches:
         """A batch of verbs for all voters, or one for each that is named.
 
         Args:
+            timeout: seconds for it, where op_timeout is not meant.
             common: generation and token.
         """
         per_voter = verbs if isinstance(verbs, t.Mapping) else dict.fromkeys(self.names, verbs)
         asked = [link for link in self._links if link.name in per_voter]
         replies: queue.SimpleQueue[tuple[str, t.Any]] = queue.SimpleQueue()
         begun = time.monotonic()
+        timeout = self.timeout if timeout is None else timeout
         for link in asked:
             reply = functools.partial(_put, replies, link.name)
-            link.post(per_voter[link.name], self._timeout, {"resource": self._resource, **common}, reply)
+            link.post(per_voter[link.name], timeout, {"resource": self._resource, **common}, reply)
         found: dict[str, Results | EnsembleError] = {}
-        until = begun + self._timeout
+        until = begun + timeout
         while len(found) < len(asked):
             try:
                 name, outcome = replies.get(timeout=max(0.0, until - time.monotonic()))
