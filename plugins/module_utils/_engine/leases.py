@@ -48,8 +48,12 @@ class _Settling(Lease):
     def renew(self) -> None:
         super().renew()  # type: ignore[safe-super] # the other base has it
         if self.tending and len(self.quorum.silent) > 0:
-            with contextlib.suppress(EnsembleError):  # the lease is ours all the same; the next renewal tries again
-                self.ledger.settle(self)
+            self.tending = False  # to settle renews, too
+            try:
+                with contextlib.suppress(EnsembleError):  # the lease is ours all the same; the next renewal tries again
+                    self.ledger.settle(self)
+            finally:
+                self.tending = True
 
 
 class _QuorumLease(_Settling, QuorumLease):
