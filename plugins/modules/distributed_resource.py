@@ -227,7 +227,6 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import planned_members
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Request, converge
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Election
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import FENCING, TARGET, TARGET_RULES
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import (
@@ -243,7 +242,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Carry out the request and return what the documentation promises."""
     params = module.params
     target = target_of(params)
-    election = target.resource.election if target.resource is not None else Election()
+    election = target.election
     request = Request(
         name=target.name,
         pool=target.pool,

@@ -38,8 +38,9 @@ def _majority_of_reachable() -> Patches:
     acquiring, renewing = QuorumProtocol.acquiring, QuorumProtocol.renewing
 
     def among_those_that_answer(protocol: QuorumProtocol, step: Step[Held]) -> Step[Held]:
-        everybody, question = protocol.voters, next(step)
+        everybody = protocol.voters
         try:
+            question = step.send(None)  # type: ignore[arg-type] # as the first step of every generator
             while True:
                 protocol.voters = everybody
                 answers = yield replace(question, enough=lambda _answers: False)

@@ -73,12 +73,18 @@ class OneByOne(Links):
         between: called with a voter's name before it is asked.
     """
 
-    def __init__(self, world: World, fates: t.Iterable[str] = (), down: t.Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        world: World,
+        fates: t.Iterable[str] = (),
+        down: t.Collection[str] = (),
+        voters: t.Sequence[Hypervisor] = VOTERS,
+    ) -> None:
         def opens(voter: Hypervisor) -> Link:
             return Link(voter.name, lambda: world.connect(voter))
 
-        super().__init__("demo", [opens(voter) for voter in VOTERS], 5.0)
-        self._sessions = {voter.name: world.connect(voter) for voter in VOTERS}
+        super().__init__("demo", [opens(voter) for voter in voters], 5.0)
+        self._sessions = {voter.name: world.connect(voter) for voter in voters}
         self._fates = iter(fates)
         self.down = set(down)
         self.between: t.Callable[[str], None] = lambda _name: None

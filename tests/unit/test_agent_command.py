@@ -203,6 +203,6 @@ def test_the_service_manager_is_told(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-c", script], env={**os.environ, "NOTIFY_SOCKET": path}, timeout=20, check=True
         )
-        first, second = (set(listener.recv(4096).decode().splitlines()) for _ in range(2))
+        first, second = (set(listener.recv(4096).decode().splitlines()) for _turn in range(2))
     assert first == {"READY=1", "WATCHDOG=1", "STATUS=leads", "WATCHDOG_USEC=9000000"}
     assert second == {"READY=1", "WATCHDOG=1"}

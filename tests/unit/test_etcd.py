@@ -479,7 +479,7 @@ def test_closed(etcd: MemoryEtcd) -> None:
 )
 def test_errors_of_all_gateways(answer: dict[str, t.Any], kind: type, words: str) -> None:
     error = refusal(answer)
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert error.msg == words
 
 

@@ -88,12 +88,20 @@ def test_what_cannot_be_written_is_not_granted(
 def test_votes_expire_and_are_given_back(voter: Voter, now: list[float]) -> None:
     voter.request(ballot(1, founding=True))
     assert voter.request(ballot(2, "b"))["reason"] == "held"
-    assert voter.release("b")["session"] == "a"
+    assert voter.release("b", 9)["session"] == "a"
     now[0] += 15
     assert voter.request(ballot(2, "b"))["reason"] == "granted"
-    assert voter.release("b")["session"] == ""
+    assert voter.release("b", 2)["session"] == ""
     assert voter.read()["term"] == 2
     assert voter.request(ballot(2, "c"))["reason"] == "old_term"
+
+
+def test_a_release_that_comes_late_frees_nothing_of_a_later_term(voter: Voter, now: list[float]) -> None:
+    voter.request(ballot(1, founding=True))
+    now[0] += 15
+    voter.request(ballot(2))
+    assert voter.release("a", 1)["session"] == "a"
+    assert voter.release("a", 2)["session"] == ""
 
 
 def test_a_renewal_lasts_from_then_on(voter: Voter, now: list[float]) -> None:
@@ -107,7 +115,7 @@ def test_a_renewal_lasts_from_then_on(voter: Voter, now: list[float]) -> None:
 
 
 def test_releasing_what_was_never_granted_leaves_nothing(voter: Voter, tmp_path: pathlib.Path) -> None:
-    assert voter.release("a")["term"] == 0
+    assert voter.release("a", 1)["term"] == 0
     assert not (tmp_path / "state").exists()
 
 
@@ -129,7 +137,7 @@ def test_a_corrupt_memory_abstains(voter: Voter, tmp_path: pathlib.Path, name: s
     voter.request(ballot(1, founding=True))
     pin(tmp_path)
     (tmp_path / "state" / "demo" / name).write_bytes(body)
-    for ask in (voter.read, lambda: voter.request(ballot(9, "b")), lambda: voter.release("a"), voter.unpin):
+    for ask in (voter.read, lambda: voter.request(ballot(9, "b")), lambda: voter.release("a", 1), voter.unpin):
         with pytest.raises(CorruptStateError):
             ask()
 
@@ -206,7 +214,7 @@ def test_unpinning_lets_others_found_it_again_with_higher_terms(
     voter.request(ballot(8, founding=True))
     pin(tmp_path, 2)
     voter.request(ballot(8, epoch=2))
-    voter.release("a")
+    voter.release("a", 8)
     voter.unpin()
     seen = voter.read()
     assert (seen["founding"], seen["config"], seen["term"], seen["config_epoch"]) == (True, None, 8, 2)
@@ -240,6 +248,13 @@ def test_a_voter_that_joins_abstains_for_one_ttl(voter: Voter, now: list[float])
     assert voter.request(ballot(7, "b"))["reason"] == "abstains"
     now[0] += 0.1
     assert voter.request(ballot(7, "b"))["reason"] == "granted"
+
+
+def test_a_voter_that_joins_before_any_are_pinned_may_still_be_founded(voter: Voter, now: list[float]) -> None:
+    voter.join(1, 6, 15.0, founding=True)
+    assert voter.request(ballot(7, "b", founding=True))["reason"] == "abstains"
+    now[0] += 15
+    assert voter.request(ballot(7, "b", founding=True))["reason"] == "granted"
 
 
 def test_a_voter_that_joins_and_boots_abstains_for_one_ttl_more(
@@ -347,7 +362,7 @@ Act = t.Callable[[Voter, pathlib.Path], t.Any]
 #: what is done -> what a later reader may find of (term, session, founding, epoch of the voters)
 CUTS: dict[str, tuple[Act, set[tuple[t.Any, ...]]]] = {
     "first": (lambda voter, _f: voter.request(ballot(9, "n", epoch=2)), {(8, "a", False, 2), (9, "n", False, 2)}),
-    "release": (lambda voter, _f: voter.release("a"), {(8, "a", False, 2), (8, "", False, 2)}),
+    "release": (lambda voter, _f: voter.release("a", 8), {(8, "a", False, 2), (8, "", False, 2)}),
     "pin": (lambda _v, folder: pin(folder, 3), {(8, "a", False, 2), (8, "a", False, 3)}),
     # the voters go first: a founding of a resource that still has voters would be two resources
     "unpin": (lambda voter, _f: voter.unpin(), {(8, "a", False, 2), (8, "a", False, None), (8, "a", True, None)}),

@@ -28,7 +28,7 @@ def become(parent: int, words: t.Sequence[str]) -> None:
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it ended before the kernel knew
-        sys.exit(128 + signal.SIGKILL)
+        raise SystemExit(128 + signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent blocks those that a thread of it waits for
     os.execvp(words[0], list(words))  # noqa: S606 - an argument list of the settings, no shell
 
@@ -38,4 +38,4 @@ if __name__ == "__main__":
         become(int(sys.argv[1]), sys.argv[2:])
     except OSError as problem:
         sys.stderr.write(f"ensemble-agent: {sys.argv[2]}: {problem.strerror}\n")
-        sys.exit(127)
+        raise SystemExit(127) from problem

@@ -99,7 +99,7 @@ def main(argv: t.Sequence[str], opener: Opener = open_lease, run_dir: str = os.p
             return 0
         settings, warnings = load(path)
         if arguments.command == "check":
-            print(json.dumps({"resource": settings.resource, "warnings": warnings}))
+            _say({"resource": settings.resource, "warnings": warnings})
             return 0
         folder = os.path.join(run_dir, "agent")
 
@@ -112,11 +112,16 @@ def main(argv: t.Sequence[str], opener: Opener = open_lease, run_dir: str = os.p
             told = report(settings, opened, folder, boottime)
     except EnsembleError as error:
         if arguments.json:
-            print(json.dumps({"error": error.as_dict()}))
-        print(f"ensemble-agent: {error.msg}", file=sys.stderr)
+            _say({"error": error.as_dict()})
+        sys.stderr.write(f"ensemble-agent: {error.msg}\n")
         return DUPLICATE if isinstance(error, DuplicateNodeError) else 1
-    print(json.dumps(told.data) if arguments.json else told.text)
+    _say(told.data if arguments.json else told.text)
     return told.code
+
+
+def _say(words: t.Any) -> None:
+    """One line on standard output: text for people, all else for programs."""
+    sys.stdout.write((words if isinstance(words, str) else json.dumps(words)) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,4 +144,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

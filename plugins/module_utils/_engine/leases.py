@@ -17,7 +17,7 @@ from .._model.declaration import ETCD, Election, Etcd, Hypervisor
 from .._model.errors import EnsembleError, LeaseError
 from .._pool.pool import Connect, Pool
 from .electorate import Electorate, cluster_of, find_electorate
-from .keeper import boottime
+from .keeper import boottime, this_run
 from .ledger import Ledger
 from .links import Link, Links
 
@@ -180,6 +180,16 @@ def voting(
         yield votes
     finally:
         votes.opened.close()
+
+
+def confirm_lease(name: str, pool: t.Sequence[Hypervisor], election: Election, connect: Connect, token: Token) -> None:
+    """Make sure that a token is that of the lease which holds now.
+
+    Raises:
+        LeaseError: `lease_lost`, `no_quorum`.
+    """
+    with voting(name, pool, election, connect) as votes:
+        votes.lease(this_run()).adopt(token)
 
 
 def open_lease(

@@ -27,8 +27,8 @@ class AgentKeys:
 
     def write(self, resource: str, key: str | None) -> bool:
         """Let exactly this key of a resource's agents in, or none; whether that changed anything."""
-        mark = f" ensemble-agent:{resource}"
-        wanted = [f'restrict,command="{self._program} --resource {resource}" {key}{mark}'] if key else []
+        mark = _mark(resource)
+        wanted = [f'restrict,command="{self._program} --resource {resource}" {key}'.encode() + mark] if key else []
         if not wanted and not os.path.exists(self._path):
             return False
         with locked(self._path + ".ensemble-lock", LOCK_TIMEOUT):
@@ -38,20 +38,24 @@ class AgentKeys:
                 return False
             kept = [line for line in lines if not line.endswith(mark)]
             mode = os.stat(self._path).st_mode & 0o777 if os.path.exists(self._path) else 0o600
-            write_file(
-                self._path, "".join(f"{line}\n" for line in [*kept, *wanted]).encode(errors="surrogateescape"), mode
-            )
+            write_file(self._path, b"".join(line + b"\n" for line in [*kept, *wanted]), mode)
             return True
 
     def key(self, resource: str) -> str:
         """The key that is let in, empty when there is none."""
-        mark = f" ensemble-agent:{resource}"
-        found = [line[: -len(mark)] for line in self._lines() if line.endswith(mark)]
+        mark = _mark(resource)
+        found = [line[: -len(mark)].decode() for line in self._lines() if line.endswith(mark)]
         return " ".join(found[0].rsplit(" ", 2)[-2:]) if found else ""
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[bytes]:
+        """Bytes between line feeds, as sshd reads them: any other separator is part of somebody else's line."""
         try:
-            with open(self._path, encoding="utf-8", errors="surrogateescape") as stream:
-                return stream.read().splitlines()
+            with open(self._path, "rb") as stream:
+                body = stream.read()
         except FileNotFoundError:
             return []
+        return body.removesuffix(b"\n").split(b"\n") if body else []
+
+
+def _mark(resource: str) -> bytes:
+    return f" ensemble-agent:{resource}".encode()

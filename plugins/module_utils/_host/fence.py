@@ -54,12 +54,13 @@ def fenced(
     with alone(root, resource, timeout):
         folder = resource_dir(root, resource)
         refusal = _compare(resource, token, generation, _highest(folder, repair))
-        _log(folder, token, generation, refusal.code if refusal is not None else "accepted")
         if refusal is not None:
+            _log(folder, token, generation, refusal.code)
             raise refusal
         seen = {"token": list(token), "generation": generation}
         if seen != _highest(folder, repair):
             write_json(_path(folder), seen)
+        _log(folder, token, generation, "accepted")  # what could not be kept was not let in
         yield
 
 

@@ -60,10 +60,18 @@ def _read_witnesses(
             entry.fault("name", name, "one that no hypervisor and no other witness has")
         sim = read_file_path(entry, "sim", source)
         real = sim is None
+        address = (read_address(entry) or "") if real else ""
+        # one machine under two names would vote twice
+        for key, value, seen in (
+            ("address", address, {host.address for host in (*pool, *found)}),
+            ("sim", sim, {host.sim for host in (*pool, *found)}),
+        ):
+            if value and value in seen:
+                entry.fault(key, value, "one that no hypervisor and no other witness has")
         found.append(
             Hypervisor(
                 name or "",
-                (read_address(entry) or "") if real else "",
+                address,
                 read_access(entry.section("ssh"), base, source) if real else base,
                 read_host_key(entry) if real else None,
                 sim=sim,

@@ -10,7 +10,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .._election.store import Token
-from .._model.declaration import Hypervisor, Resource
+from .._model.declaration import Election, Hypervisor, Resource
 from .._model.errors import EnsembleError
 from .._model.load import load_declaration
 from .._model.parse import parse_target
@@ -47,6 +47,17 @@ class Target(t.NamedTuple):
     pool: tuple[Hypervisor, ...]
     resource: Resource | None
     known_hosts: str | None
+
+    @property
+    def election(self) -> Election:
+        """As declared, else the defaults."""
+        return self.resource.election if self.resource is not None else Election()
+
+    @property
+    def hosts(self) -> tuple[Hypervisor, ...]:
+        """The hypervisors alone."""
+        machines = self.resource.machines if self.resource is not None else {}
+        return tuple(hv for hv in self.pool if hv.name not in machines)
 
 
 def target_of(params: t.Mapping[str, t.Any]) -> Target:
