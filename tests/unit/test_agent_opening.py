@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent import opening
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings import parse
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.store import Identity, Lease
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.store import Identity, Lease, Quorum
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine import leases
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Etcd, Hypervisor
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import LeaseError
@@ -19,6 +19,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._pool import sim
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
 from etcd_gateway import MemoryEtcd, MemoryGateway
 from harness.waiting import wait_until
+from ledgers import StandIn
 from voters import Clock
 
 NAMES = ("hv1", "hv2", "hv3")
@@ -110,3 +111,31 @@ def test_a_voter_that_loses_its_memory_under_a_leader_gets_it_back(opener: Opene
 
     wait_until(tended, 10, "a voter that knows again who votes")
     assert lease.remaining() > 0
+
+
+def test_to_tend_a_voter_renews_the_lease_and_tends_nobody_meanwhile() -> None:
+    class Tending(leases._Settling, StandIn):
+        tending = True
+        renewals = 0
+
+        def renew(self) -> None:
+            super().renew()
+            self.renewals += 1
+
+    class Kept:
+        settled = 0
+
+        def settle(self, lease: Lease) -> None:
+            self.settled += 1
+            lease.renew()
+
+    lease, kept = Tending((1, 7)), Kept()
+    lease.ledger = t.cast("t.Any", kept)
+    lease.quorum = Quorum(2, 2, {"hv3": "it has lost its memory"})
+    lease.renew()
+    assert (kept.settled, lease.renewals) == (1, 2)
+    lease.renew()
+    assert kept.settled == 2
+    lease.quorum = Quorum(2, 3)
+    lease.renew()
+    assert kept.settled == 2
