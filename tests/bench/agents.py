@@ -11,13 +11,16 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness.lab import STATE
+from harness.lab import STATE, Hypervisor
 from harness.members import Member, find_member, run_everywhere
 from harness.waiting import wait_until
 
 from .setting import Setting
 
 MEMBERS = 3
+#: resource -> last number of its first member's address; they may run side by side
+NAME, FIVE, ETCD = "bench-agents", "bench-agents-5", "bench-agents-etcd"
+PLACES = {NAME: 100, FIVE: 110, ETCD: 120}
 #: seconds that agents may take to elect a leader beside all else that this machine does
 ELECTED_WITHIN = 60.0
 #: seconds between two runs of the command; longer than any figure takes, so that the first run of a term counts
@@ -69,7 +72,9 @@ class Agents:
         self.members: tuple[Member, ...] = ()
 
     def __enter__(self) -> Agents:
-        self._remove()  # what a benchmark left that was killed
+        for hv in self._setting.prepared.hypervisors:
+            _scrap(hv, self.name)
+        self._forget()
         try:
             self._setting.play_on("start", self._declared())
             self.members = tuple(
@@ -87,11 +92,13 @@ class Agents:
     def _declared(self) -> Path:
         lab = self._setting.prepared
         witnesses = [{"name": one.name, "address": one.address} for one in lab.witnesses]
+        first = PLACES[self.name]
         declaration = lab.declaration(
             self.name,
             roles={"node": {"count": MEMBERS, "spread": "hypervisor"}},
             election={"witnesses": witnesses, "voters": [hv.name for hv in lab.hypervisors], **self._election},
         )
+        declaration["network"]["range"] = f"{lab.address(first)}-{lab.address(first + MEMBERS - 1)}"
         variables = {
             "convergence_command": ["true"],
             "convergence_interval": INTERVAL,
@@ -102,8 +109,11 @@ class Agents:
         return self._setting.controller.write(declaration, **lab.pool_variables(), **variables)
 
     def _remove(self) -> None:
-        """The resource, and what its tombstones remember of its leaders."""
         self._setting.play_on("remove", self._declared())
+        self._forget()
+
+    def _forget(self) -> None:
+        """What tombstones remember of leaders: a lease in a new etcd has lower tokens than those."""
         run_everywhere(self._setting.lab.machines, "rm", "-rf", f"{STATE}/{self.name}")
 
     # -- what is done to them
@@ -197,6 +207,17 @@ class Agents:
         """Seconds on the monotonic clock, and those of the processor that an agent has taken so far."""
         shown = member.hypervisor.run("python3", "-c", _TICKS, str(member.pids(self.unit)[0])).split()
         return float(shown[0]), float(shown[1])
+
+
+def _scrap(hv: Hypervisor, name: str) -> None:
+    """Take away what a benchmark left that was killed. Its etcd is gone, so no leader could do it in good order."""
+    for domain in hv.domains("--all"):
+        if domain.startswith(f"{name}-node-"):
+            hv.run("virsh", "-c", "lxc:///system", "destroy", domain, check=False)
+            hv.run("virsh", "-c", "lxc:///system", "undefine", domain)
+    mounts = [line.split()[1] for line in hv.run("cat", "/proc/mounts").splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{STATE}/{name}/")]):
+        hv.run("umount", mount)
 
 
 def agents_of(setting: Setting, name: str, **election: t.Any) -> Agents:

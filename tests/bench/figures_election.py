@@ -22,7 +22,7 @@ from harness.members import run_everywhere
 from harness.network import loss
 from harness.relay import relay
 
-from .agents import Agents, agents_of
+from .agents import ETCD, FIVE, NAME, Agents, agents_of
 from .figures import Figure
 from .setting import Setting
 
@@ -35,7 +35,6 @@ SLACK = 5
 IDLE_SECONDS = 60.0
 #: of packets, and seconds in each direction, together the delay of a round trip
 LOSS_PERCENT, DELAY = 20, 0.1
-NAME, FIVE, ETCD = "bench-agents", "bench-agents-5", "bench-agents-etcd"
 LEASE = "bench-lease"
 
 
