@@ -48,10 +48,10 @@ class _Settling(Lease):
     def renew(self) -> None:
         super().renew()  # type: ignore[safe-super] # the other base has it
         if self.tending and len(self.quorum.silent) > 0:
-            self.tending = False  # to settle renews, too
+            self.tending = False  # to tend renews, too
             try:
                 with contextlib.suppress(EnsembleError):  # the lease is ours all the same; the next renewal tries again
-                    self.ledger.settle(self)
+                    self.ledger.tend(self)
             finally:
                 self.tending = True
 
