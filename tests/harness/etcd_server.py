@@ -96,6 +96,20 @@ def serving(answer: Answer, context: ssl.SSLContext | None = None) -> t.Iterator
             thread.join()
 
 
+#: what an authority's key is for; Python 3.13 accepts none that does not say so, nor one without key identifiers
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
     """A certificate authority in a folder."""
 
@@ -104,8 +118,13 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        basic = x509.BasicConstraints(ca=True, path_length=None)
-        cert = self._builder(self._name, self._key).add_extension(basic, critical=True).sign(self._key, hashes.SHA256())
+        cert = (
+            self._builder(self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
         self.cert = folder / "ca.pem"
         self.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
 
@@ -126,7 +145,13 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if named else [])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        cert = self._builder(subject, key).add_extension(names, critical=not named).sign(self._key, hashes.SHA256())
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        cert = (
+            self._builder(subject, key)
+            .add_extension(names, critical=not named)
+            .add_extension(signer, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
         files = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         files[0].write_bytes(cert.public_bytes(serialization.Encoding.PEM))
         locked = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()

@@ -74,7 +74,10 @@ def test_agents_lead_through_etcd(lab: Lab, controller: Controller, cluster: Etc
     first = controller.play("convergence", inventory)
     assert first.code == 0, first.output
     members = [find_member(lab, f"{NAME}-node-{index}") for index in range(2)]
-    wait_until(lambda: any(map(leads, members)), 10 * TTL, "an agent that leads")
+    try:
+        wait_until(lambda: any(map(leads, members)), 10 * TTL, "an agent that leads")
+    except TimeoutError:
+        pytest.fail(f"none leads: {[status(member) for member in members]}")
 
     for member in members:
         modes = member.run("stat", "-c", "%a %U", *(f"{SETTINGS}.etcd-{name}" for name in FILES))
