@@ -94,6 +94,7 @@ class OneByOne(Links):
         verbs: t.Any,
         enough: t.Callable[[Batches], bool] = lambda _batches: False,
         nearly: t.Callable[[Batches], bool] = lambda _batches: False,
+        timeout: float | None = None,
         **common: t.Any,
     ) -> Batches:
         per_voter = verbs if isinstance(verbs, t.Mapping) else dict.fromkeys(self.names, verbs)

@@ -32,7 +32,7 @@ def opened(settings: Settings, identity: Identity) -> Lease:
                 functools.partial(connect, known_hosts=settings.known_hosts),
             )
         )
-        lease = found.lease(identity)
+        lease = found.lease(identity, tending=True)
         failing.pop_all()
     return _closing_all(lease, stack)
 
