@@ -248,9 +248,11 @@ class Elected:
             return t.cast("dict[str, t.Any]", json.loads(text)["value"])
         return {}
 
-    def free(self, machines: t.Iterable[Hypervisor]) -> bool:
-        """Whether no one holds a lease on these voters."""
-        return all(self.state(machine, "lease.json").get("session") == "" for machine in machines)
+    def granted(self, session: str) -> int:
+        """How many voters have granted their lease to a session last."""
+        path = f"{STATE}/{self.name}/lease.json"
+        told = run_everywhere(self.lab.machines, "python3", "-c", _FILES, path)
+        return sum(f'"session":"{session}"' in (json.loads(text)[path] or "") for text in told.values())
 
     # -- judging it
 
