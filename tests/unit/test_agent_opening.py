@@ -123,19 +123,19 @@ def test_to_tend_a_voter_renews_the_lease_and_tends_nobody_meanwhile() -> None:
             self.renewals += 1
 
     class Kept:
-        settled = 0
+        tended = 0
 
-        def settle(self, lease: Lease) -> None:
-            self.settled += 1
+        def tend(self, lease: Lease) -> None:
+            self.tended += 1
             lease.renew()
 
     lease, kept = Tending((1, 7)), Kept()
     lease.ledger = t.cast("t.Any", kept)
     lease.quorum = Quorum(2, 2, {"hv3": "it has lost its memory"})
     lease.renew()
-    assert (kept.settled, lease.renewals) == (1, 2)
+    assert (kept.tended, lease.renewals) == (1, 2)
     lease.renew()
-    assert kept.settled == 2
+    assert kept.tended == 2
     lease.quorum = Quorum(2, 3)
     lease.renew()
-    assert kept.settled == 2
+    assert kept.tended == 2
