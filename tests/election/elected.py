@@ -259,7 +259,12 @@ class Elected:
     def violations(self) -> list[str]:
         """What the journals and the token logs show against I1, I2, I3 and I6."""
         found = history.check(
-            self.events(), self.batches(), slack=OP_TIMEOUT, outages=self.outages, foreign=self.foreign
+            self.events(),
+            self.batches(),
+            slack=OP_TIMEOUT,
+            ttl=TTL,
+            outages=self.outages,
+            foreign=self.foreign,
         )
         return [str(one) for one in found]
 
