@@ -55,7 +55,7 @@ def rolled_out(lab: Lab, controller: Controller, name: str, members: int, **elec
         last = elected.play("start")
         assert (last.code, last.resource["changed"], last.resource["actions"]) == (0, False, []), last.output
         elected.wait_leader()
-        assert elected.violations() == []
+        assert not (found := elected.violations()), "\n".join(found)
     finally:
         removed = elected.play("remove")
     assert removed.code == 0, removed.output
@@ -79,7 +79,7 @@ def judged(elected: Elected) -> t.Iterator[Elected]:
     elected.wait_leader()
     yield elected
     elected.wait_leader()
-    assert elected.violations() == []
+    assert not (found := elected.violations()), "\n".join(found)
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ class Elected:
     foreign: set[Token] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
+    begun: float = field(default_factory=now)
 
     @property
     def unit(self) -> str:
@@ -230,14 +231,14 @@ class Elected:
         return [line for line in lines if line["at"] >= since]
 
     def batches(self) -> list[Batch]:
-        """All machines' token logs."""
+        """All machines' token logs; what an earlier resource of that name has left is none of ours."""
         paths = [f"{STATE}/{self.name}/tokens.log.1", f"{STATE}/{self.name}/tokens.log"]
         up = [one for one in self.lab.machines if one.name not in self.down]
         found: list[Batch] = []
         for machine, text in run_everywhere(up, "python3", "-c", _FILES, *paths).items():
             texts = [one for one in json.loads(text).values() if one is not None]
             found += history.read_token_log(texts, machine, self.name)
-        return found
+        return [batch for batch in found if batch.at >= self.begun]
 
     def state(self, machine: Hypervisor, name: str) -> dict[str, t.Any]:
         """A file of a voter, empty when it is not there or cannot be read."""
@@ -247,16 +248,23 @@ class Elected:
             return t.cast("dict[str, t.Any]", json.loads(text)["value"])
         return {}
 
-    def free(self, machines: t.Iterable[Hypervisor]) -> bool:
-        """Whether no one holds a lease on these voters."""
-        return all(self.state(machine, "lease.json").get("session") == "" for machine in machines)
+    def granted(self, session: str) -> int:
+        """How many voters have granted their lease to a session last."""
+        path = f"{STATE}/{self.name}/lease.json"
+        told = run_everywhere(self.lab.machines, "python3", "-c", _FILES, path)
+        return sum(f'"session":"{session}"' in (json.loads(text)[path] or "") for text in told.values())
 
     # -- judging it
 
     def violations(self) -> list[str]:
         """What the journals and the token logs show against I1, I2, I3 and I6."""
         found = history.check(
-            self.events(), self.batches(), slack=OP_TIMEOUT, outages=self.outages, foreign=self.foreign
+            self.events(),
+            self.batches(),
+            slack=OP_TIMEOUT,
+            ttl=TTL,
+            outages=self.outages,
+            foreign=self.foreign,
         )
         return [str(one) for one in found]
 

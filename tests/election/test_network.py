@@ -117,7 +117,7 @@ def test_each_agent_sees_another_majority(five: Elected) -> None:
 def never_two(elected: Elected, seconds: float) -> None:
     """For so long at most one takes itself for the leader."""
     deadline = now() + seconds
-    seen: list[list[Leader]] = []
+    seen = [elected.leaders()]
     while now() < deadline:
         seen.append(elected.leaders())
     assert max(map(len, seen)) <= 1, seen

@@ -93,6 +93,7 @@ class Term:
 
     Attributes:
         begun: when it was elected.
+        granted: until when its lease was to last by then, unless renewed.
         believed: until when it took itself for the leader, as far as it wrote that down.
         closed: it wrote down how its lease ended, or each renewal; else it may have led longer, unseen.
     """
@@ -101,6 +102,7 @@ class Term:
     session: str
     token: Token
     begun: float
+    granted: float
     believed: float
     closed: bool
     lines: tuple[str, ...]
@@ -198,7 +200,9 @@ def _term(resource: str, session: str, token: Token, events: t.Sequence[Event]) 
     # who was stopped says late that the lease is lost, and who loses it early believes in it no more
     believed = min([until, *ends])
     closed = bool(ends) or any(one.event == "renewed" for one in events)
-    return Term(resource, session, token, events[0].at, believed, closed, tuple(one.line for one in events))
+    first = events[0]
+    granted = first.at if first.until is None else first.until
+    return Term(resource, session, token, first.at, granted, believed, closed, tuple(one.line for one in events))
 
 
 def check(
@@ -206,6 +210,7 @@ def check(
     batches: t.Sequence[Batch],
     *,
     slack: float,
+    ttl: float = 0.0,
     outages: t.Sequence[Outage] = (),
     foreign: t.Collection[Token] = (),
 ) -> list[Violation]:
@@ -215,6 +220,8 @@ def check(
         events: of all agents.
         batches: of all hypervisors, those of each in the order of its log.
         slack: seconds for which a batch that was sent within the lease may be on its way: op_timeout.
+        ttl: seconds of a lease. It begins before its session says so: what it gives back to voters that have lost
+            their memory is sent in between.
         outages: when no majority could be reached.
         foreign: tokens of runs that keep no journal, such as a person's.
     """
@@ -223,7 +230,7 @@ def check(
         *_one_session_per_token(led),
         *_no_overlap(led),
         *_no_lower_token(batches),
-        *_within_a_lease(led, batches, slack, frozenset(foreign)),
+        *_within_a_lease(led, batches, slack, ttl, frozenset(foreign)),
         *_none_without_majority(batches, outages, slack),
     ]
 
@@ -262,7 +269,7 @@ def _no_lower_token(batches: t.Sequence[Batch]) -> t.Iterator[Violation]:
 
 
 def _within_a_lease(
-    led: t.Sequence[Term], batches: t.Sequence[Batch], slack: float, foreign: t.Collection[Token]
+    led: t.Sequence[Term], batches: t.Sequence[Batch], slack: float, ttl: float, foreign: t.Collection[Token]
 ) -> t.Iterator[Violation]:
     """I6, first half."""
     known: dict[tuple[str, Token], list[Term]] = {}
@@ -277,16 +284,16 @@ def _within_a_lease(
             yield Violation("I6", f"{where}, and nobody says to have held it", (batch.line,))
             continue
         late, nearest = min(
-            ((_outside(led, term, batch.at, slack), term) for term in holders), key=lambda pair: pair[0]
+            ((_outside(led, term, batch.at, slack, ttl), term) for term in holders), key=lambda pair: pair[0]
         )
         if late > _ROUNDING:
             yield Violation("I6", f"{where} {late:.3f} s outside the lease", (*nearest.lines, batch.line))
 
 
-def _outside(led: t.Sequence[Term], term: Term, at: float, slack: float) -> float:
+def _outside(led: t.Sequence[Term], term: Term, at: float, slack: float, ttl: float) -> float:
     """Seconds by which a moment is too early or too late for a term; not above 0 within it."""
     end = term.believed if term.closed else _next_begin(led, term)
-    return max(term.begun - at, at - end - slack)
+    return max((min(term.begun, term.granted - ttl) if ttl else term.begun) - at, at - end - slack)
 
 
 def _next_begin(led: t.Sequence[Term], term: Term) -> float:

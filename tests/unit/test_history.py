@@ -147,6 +147,13 @@ def test_a_batch_outside_the_lease(at: float, term: int, outside: bool) -> None:
     assert invariants(violations) == (["I6"] if outside else [])
 
 
+@pytest.mark.parametrize(("at", "outside"), [(129.8, False), (129.6, True)])
+def test_a_batch_between_the_lease_and_its_announcement(at: float, outside: bool) -> None:
+    """By 130.0 it was to last until 135.7, so it began at 129.7 or later."""
+    violations = found(logs={"hv2": log((at, 3, "accepted"))}, ttl=TTL)
+    assert invariants(violations) == (["I6"] if outside else [])
+
+
 def test_one_that_was_stopped_led_no_longer_than_its_lease() -> None:
     events = read_journal(FIRST, "n0")
     batches = read_token_log([log((111.0, 1, "accepted"))], "hv3", "web")

@@ -57,6 +57,19 @@ def everywhere(keepers: Keepers) -> list[tuple[str, t.Any]]:
 # -- one leader after another
 
 
+@pytest.mark.parametrize("name", ["lease.json", "fence.json", "record.json", "secrets.json", "voters.json"])
+@pytest.mark.parametrize("body", [b"", b"garbage", b"\0" * 80], ids=["empty", "garbage", "zeroed"])
+def test_the_next_leader_makes_a_broken_file_whole(keepers: Keepers, name: str, body: bytes) -> None:
+    """Although it has nothing to write itself."""
+    ledger, lease = leads(keepers, 1)
+    write(ledger, lease, "first", key="x")
+    path = keepers.folder("hv2") / name
+    path.write_bytes(body)
+    leads(keepers, 2)
+    assert read_json(str(path))
+    assert everywhere(keepers) == [("first", {"key": "x"})] * 3
+
+
 def test_before_the_first_start_there_is_nothing(tmp_path: pathlib.Path) -> None:
     ledger = Keepers(tmp_path).ledger()
     ledger.read()

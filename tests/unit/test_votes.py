@@ -358,6 +358,16 @@ def test_a_wish_ends_with_its_fulfilment_and_with_a_boot(
     assert Voter(str(tmp_path / "state"), "demo", str(other_boot)).read()["wanted"] is None
 
 
+def test_who_gives_its_lease_back_wants_it_no_more(voter: Voter, now: list[float]) -> None:
+    """Also where this voter was not among those that granted it."""
+    voter.request(ballot(1, founding=True))
+    voter.wish("b", "B", True, 20.0)
+    voter.release("c", 9)
+    assert voter.read()["wanted"]["session"] == "b"
+    voter.release("b", 2)
+    assert voter.read()["wanted"] is None
+
+
 def test_a_corrupt_wish_is_none(voter: Voter, now: list[float], tmp_path: pathlib.Path) -> None:
     voter.wish("a", "A", True, 20.0)
     (tmp_path / "run" / "wish-demo.json").write_bytes(b"\0" * 9)

@@ -77,6 +77,15 @@ def refuse_stale(root: str, resource: str, token: Token) -> None:
         raise refusal
 
 
+def check_readable(root: str, resource: str) -> None:
+    """Compare nothing.
+
+    Raises:
+        CorruptStateError: what was seen last cannot be read.
+    """
+    _highest(resource_dir(root, resource), False)
+
+
 def _path(folder: str) -> str:
     return os.path.join(folder, "fence.json")
 

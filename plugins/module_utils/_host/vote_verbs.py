@@ -10,6 +10,7 @@ import typing as t
 from .._election.voter import Ballot
 from .._model.reader import Section
 from .agent_keys import KEY_LINE, AgentKeys
+from .fence import check_readable
 from .fields import Batch, checked
 from .records import Records
 from .voters import VotersFile, read_voters
@@ -58,6 +59,8 @@ class VoteVerbs:
 
     def _read(self, batch: Batch, section: Section) -> t.Any:
         checked(section)
+        # a host that obeys nobody says so, else no leader would know that it is to be told the tokens again
+        check_readable(self._state, batch.resource)
         return {**self._voter(batch).read(), "agent_key": self._keys.key(batch.resource)}
 
     def _request(self, batch: Batch, section: Section) -> t.Any:

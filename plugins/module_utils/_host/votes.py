@@ -101,7 +101,9 @@ class Voter:
             return self._shown(answer)
 
     def release(self, session: str, term: int) -> dict[str, t.Any]:
-        """Give a lease back; harmless for any session but the holder's."""
+        """Give a lease back, and with it the session's own wish; harmless for any session but the holder's."""
+        if os.path.exists(self._wishes):  # one that this voter did not grant would hold up everybody else
+            self.wish(session, "", True, 0)
         if not os.path.exists(self._path):
             return self._shown(Answer(False, "released", None, 0.0))
         with locked(self._path + ".lock", LOCK_TIMEOUT):
