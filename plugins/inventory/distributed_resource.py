@@ -104,6 +104,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import (
     Access,
+    Etcd,
     Hypervisor,
     Member,
     Resource,
@@ -218,7 +219,14 @@ def _election(resource: Resource) -> dict[str, t.Any]:
         "preempt": election.preempt,
         "preempt_delay": election.preempt_delay,
         "candidates": [resource.domain(name) for name in election.candidates or members[:CANDIDATES]],
+        "etcd": _etcd(election.etcd) if election.etcd is not None else {},
     }
+
+
+def _etcd(etcd: Etcd) -> dict[str, t.Any]:
+    """How it is reached; of what is secret only the files' paths on this controller."""
+    found = {key: value for key, value in vars(etcd).items() if value is not None}
+    return {**found, "endpoints": list(etcd.endpoints)}
 
 
 def _login(resource: Resource, member: Member) -> dict[str, t.Any]:

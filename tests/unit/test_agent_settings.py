@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.errors import SettingsError
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings import find, load, parse
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Etcd
 
 VOTER = {"name": "hv1", "address": "192.0.2.1"}
+ETCD = {"endpoints": ["https://192.0.2.9:2379"]}
 GOOD: dict[str, t.Any] = {
     "resource": "demo",
     "node_id": "demo-head-0",
@@ -71,6 +73,12 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"journal": "relative"}, ["journal"]),
         ({"comand": ["x"]}, ["comand"]),
         ({"backend": "etcd"}, ["etcd"]),
+        ({"backend": "etcd", "etcd": {}}, ["etcd"]),
+        ({"backend": "etcd", "etcd": "https://192.0.2.9:2379"}, ["etcd", "etcd.endpoints"]),
+        ({"backend": "etcd", "etcd": {"endpoints": ["192.0.2.9"]}}, ["etcd.endpoints[0]"]),
+        ({"backend": "etcd", "etcd": {**ETCD, "password": "x"}}, ["etcd.password"]),
+        ({"backend": "etcd", "etcd": {**ETCD, "user": "ensemble"}}, ["etcd.user"]),
+        ({"backend": "etcd", "etcd": ETCD, "private_key": None}, ["private_key"]),
         ({"ttl": 2, "epoch": "one", "backend": 3}, ["backend", "epoch", "ttl"]),
     ],
 )
@@ -90,8 +98,13 @@ def test_an_even_number_of_voters_is_warned_of() -> None:
 
 def test_etcd_needs_neither_voters_nor_keys() -> None:
     raw = {key: GOOD[key] for key in ("resource", "node_id", "candidates")}
-    settings, _warnings = parse({**raw, "backend": "etcd", "etcd": {"endpoints": ["https://192.0.2.9:2379"]}}, "x")
-    assert settings.etcd == {"endpoints": ["https://192.0.2.9:2379"]}
+    settings, _warnings = parse({**raw, "backend": "etcd", "etcd": ETCD}, "x")
+    assert settings.etcd == Etcd(("https://192.0.2.9:2379",))
+
+
+def test_two_voters_that_only_keep_the_record_are_nothing_to_warn_of() -> None:
+    two = {"voters": GOOD["voters"][:2], "preempt": True}
+    assert parse({**GOOD, **two, "backend": "etcd", "etcd": ETCD}, "x")[1] == []
 
 
 @pytest.fixture
@@ -108,6 +121,27 @@ def written(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_sound_file_is_read(written: tuple[Path, Path]) -> None:
     assert load(str(written[0]))[0].resource == "demo"
+
+
+@pytest.mark.parametrize("name", ["password_file", "client_key"])
+def test_files_for_etcd_are_there_and_nobody_elses(written: tuple[Path, Path], name: str) -> None:
+    secret, cert = written[0].parent / "secret", written[0].parent / "cert"
+    more = {"password_file": {"user": "ensemble"}, "client_key": {"client_cert": str(cert)}}[name]
+    raw = {**json.loads(written[0].read_text()), "backend": "etcd", "etcd": {**ETCD, name: str(secret), **more}}
+    written[0].write_text(json.dumps(raw))
+    cert.write_text("a certificate\n")
+    with pytest.raises(SettingsError, match=rf"etcd\.{name}: found .*: No such file"):
+        load(str(written[0]))
+    secret.write_text("a secret\n")
+    secret.chmod(0o640)
+    with pytest.raises(SettingsError, match="mode 0640"):
+        load(str(written[0]))
+    secret.chmod(0o600)
+    assert load(str(written[0]))[0].backend == "etcd"
+    if name == "client_key":
+        cert.unlink()
+        with pytest.raises(SettingsError, match=r"etcd\.client_cert: .*cannot be read"):
+            load(str(written[0]))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.store import Identity
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.leases import open_lease
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.look import look
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.files import read_json, write_json
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
 from simulated import Simulated
@@ -174,6 +175,30 @@ def test_voters_that_differ_in_more_than_one_are_no_next_step(pool: Simulated) -
         assert code_of(lambda state=state: pool.run(state, election=lonely)) == "too_many_changes"  # type: ignore[misc]
     assert pool.kept() == before
     assert running(pool)
+
+
+def pin_half(pool: Simulated, told: t.Sequence[str], names: t.Sequence[str]) -> None:
+    """As a change of the voters leaves them that was killed: some have been told, others not."""
+    for name in told:
+        path = str(pool.folder / name / "state" / "demo" / "voters.json")
+        known = read_json(path)
+        voters = [{**known["voters"][0], "name": voter} for voter in names]
+        write_json(path, {**known, "epoch": known["epoch"] + 1, "voters": voters})
+
+
+@pytest.mark.parametrize("names", [("hv1", "hv2", "hv3", "hv4"), ("hv1", "hv2"), ("hv2", "hv3")], ids=len)
+@pytest.mark.parametrize("told", [("hv1",), ("hv2",), ("hv3",), ("hv1", "hv2"), ("hv2", "hv3"), ("hv1", "hv2", "hv3")])
+def test_a_change_of_the_voters_that_was_killed_half_way_is_gone_on_with(
+    tmp_path: pathlib.Path, told: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    pool = Simulated(tmp_path, 4)
+    pool.run("started")
+    pin_half(pool, told, names)
+    for state in ("stopped", "started"):
+        pool.run(state)
+    for name in pool.resource.pool:
+        known = read_json(str(pool.folder / name.name / "state" / "demo" / "voters.json"))
+        assert (known["epoch"], tuple(voter["name"] for voter in known["voters"])) == (2, names)
 
 
 def test_a_colleague_without_the_witness_in_the_file_meets_it_all_the_same(witnessed: Simulated) -> None:

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import stat
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import Ballot
@@ -171,11 +172,12 @@ def test_a_founding_that_died_may_be_repeated_until_the_voters_are_pinned(
     assert voter.request(ballot(3, "c"))["reason"] == "granted"
 
 
-def test_a_grant_that_is_no_founding_ends_the_founding(voter: Voter, now: list[float]) -> None:
+def test_only_being_told_who_votes_ends_the_founding(voter: Voter, now: list[float], tmp_path: pathlib.Path) -> None:
     voter.request(ballot(1, founding=True))
     now[0] += 15
     assert voter.request(ballot(2, "b"))["reason"] == "granted"
-    assert voter.read()["founding"] is False
+    assert voter.read()["founding"] is True
+    pin(tmp_path)
     now[0] += 15
     assert voter.request(ballot(3, "c", founding=True))["reason"] == "founded"
 
@@ -188,6 +190,33 @@ def test_the_epoch_counts_as_soon_as_it_is_written(voter: Voter, now: list[float
     now[0] += 15
     assert voter.request(ballot(5, "b"))["reason"] == "old_epoch"
     assert voter.request(ballot(5, "b", epoch=2))["reason"] == "granted"
+
+
+def test_of_two_lists_of_one_epoch_only_the_one_that_is_pinned_wins(
+    voter: Voter, now: list[float], tmp_path: pathlib.Path
+) -> None:
+    voter.request(ballot(1, founding=True))
+    now[0] += 15
+    pin(tmp_path, 2)
+    ask = ballot(2, "b", epoch=2)
+    assert voter.request(replace(ask, config="0" * 16))["reason"] == "old_epoch"
+    assert voter.request(replace(ask, config=config(2).list_digest))["reason"] == "granted"
+
+
+def test_a_later_list_wins_before_it_is_written_here_and_no_other_one_after_it(
+    voter: Voter, now: list[float], tmp_path: pathlib.Path
+) -> None:
+    """Whoever changed the voters died when some had been told: the others must be able to follow."""
+    voter.request(ballot(1, founding=True))
+    pin(tmp_path, 1)
+    now[0] += 15
+    later, other = replace(ballot(2, "b", epoch=2), config="a" * 16), replace(ballot(3, "c", epoch=2), config="b" * 16)
+    assert voter.request(later)["reason"] == "granted"
+    assert voter.request(later)["reason"] == "renewed"
+    now[0] += 15
+    assert voter.request(other)["reason"] == "old_epoch"
+    assert voter.request(replace(other, epoch=1, config=config(1).list_digest))["reason"] == "old_epoch"
+    assert voter.request(replace(later, term=3))["reason"] == "granted"
 
 
 def test_a_lease_is_renewed_into_a_later_epoch(voter: Voter, now: list[float], tmp_path: pathlib.Path) -> None:

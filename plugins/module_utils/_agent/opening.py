@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""From an agent's settings to the lease that they mean, over SSH sessions of its own."""
+"""From an agent's settings to the lease that they mean, over SSH sessions of its own and etcd's gateway."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 
 from .._election.store import Identity, Lease
-from .._engine.leases import voting
-from .._model.declaration import Access, Capacity, Election, Etcd, Hypervisor
+from .._engine.leases import open_etcd_lease, open_lease
+from .._model.declaration import ETCD, Access, Capacity, Election, Hypervisor
 from .._pool.ssh import connect
 from .settings import Settings, Voter
 
@@ -17,35 +16,17 @@ from .settings import Settings, Voter
 def opened(settings: Settings, identity: Identity) -> Lease:
     """Find out who votes now, and open the lease; closing it ends the sessions, too.
 
+    In etcd the epoch of the tokens comes from the voters; only without any the settings' own is taken.
+
     Raises:
-        LeaseError: `no_quorum`, or `new_epoch` when the voters are others than these settings can reach.
+        LeaseError: `no_quorum`; `new_epoch` when the voters are others than these settings can reach; `other_backend`.
     """
+    election = _election(settings)
+    if settings.backend == ETCD and not settings.voters:
+        return open_etcd_lease(settings.resource, election, settings.epoch, identity)
     hosts = [_host(voter, settings) for voter in settings.voters]
-    stack = contextlib.ExitStack()
-    with contextlib.ExitStack() as failing:
-        failing.push(stack)
-        found = stack.enter_context(
-            voting(
-                settings.resource,
-                hosts,
-                _election(settings),
-                functools.partial(connect, known_hosts=settings.known_hosts),
-            )
-        )
-        lease = found.lease(identity, tending=True)
-        failing.pop_all()
-    return _closing_all(lease, stack)
-
-
-def _closing_all(lease: Lease, stack: contextlib.ExitStack) -> Lease:
-    close = lease.close
-
-    def close_all() -> None:
-        close()
-        stack.close()
-
-    lease.close = close_all  # type: ignore[method-assign]
-    return lease
+    known = functools.partial(connect, known_hosts=settings.known_hosts)
+    return open_lease(settings.resource, hosts, election, identity, known)
 
 
 def _election(settings: Settings) -> Election:
@@ -57,7 +38,7 @@ def _election(settings: Settings) -> Election:
         preempt_delay=settings.preempt_delay,
         voters=tuple(voter.name for voter in settings.voters),
         candidates=settings.candidates,
-        etcd=Etcd(**settings.etcd) if settings.etcd else None,
+        etcd=settings.etcd,
     )
 
 

@@ -13,6 +13,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._election.policy import Timings, rank_of, voter_warnings
+from .._model.declaration import Etcd
+from .._model.election import read_etcd
 from .._model.errors import Fault
 from .._model.identity import RESOURCE_NAME
 from .._model.reader import REQUIRED, Section, label_pattern
@@ -54,7 +56,9 @@ class Settings:
         command: what the leader runs, an argument list; empty to elect only.
         yield_s: how long a run may go on when somebody wants the lease.
         term_grace: how long a command has after TERM until it is killed.
-        etcd: settings of that backend, as its store reads them.
+        voters: with etcd they keep the resource's record; without any the lease is all that there is.
+        epoch: of the tokens where no voters tell it.
+        etcd: how that backend is reached, where there is one.
         journal: file of events.
         debug: renewals are events, too.
     """
@@ -74,7 +78,7 @@ class Settings:
     private_key: str
     known_hosts: str | None
     epoch: int
-    etcd: t.Mapping[str, t.Any]
+    etcd: Etcd | None
     journal: str
     debug: bool
 
@@ -111,10 +115,10 @@ def parse(raw: t.Any, source: str) -> tuple[Settings, list[str]]:
         section.fault("node_id", node_id, "one of the candidates " + ", ".join(candidates))
     preempt = section.flag("preempt")
     voters = _voters(section, backend == "quorum")
-    if voters:
+    if voters and backend == "quorum":
         more, warnings = voter_warnings(len(voters), preempt)
         faults.extend(more)
-    needs_key = REQUIRED if backend == "quorum" else ""
+    needs_key = REQUIRED if voters or backend == "quorum" else ""
     known_hosts = section.text("known_hosts", None, _PATH, "an absolute path")
     settings = Settings(
         resource=section.text("resource", pattern=RESOURCE_NAME, what="a resource's name"),
@@ -132,7 +136,7 @@ def parse(raw: t.Any, source: str) -> tuple[Settings, list[str]]:
         private_key=section.text("private_key", needs_key, _PATH, "an absolute path"),
         known_hosts=known_hosts,
         epoch=section.integer("epoch", 1),
-        etcd=_etcd(section, backend == "etcd"),
+        etcd=_etcd(section, backend == "etcd", source),
         journal=section.text("journal", "-", _PATH, "an absolute path"),
         debug=section.flag("debug"),
     )
@@ -202,14 +206,16 @@ def _command(section: Section) -> tuple[str, ...]:
     return tuple(str(word) for word in words)
 
 
-def _etcd(section: Section, required: bool) -> t.Mapping[str, t.Any]:
+def _etcd(section: Section, required: bool, source: str) -> Etcd | None:
     raw = section.raw("etcd")
-    if raw in (None, {}) and not required:
-        return {}
-    if not isinstance(raw, dict) or not raw:
-        section.fault("etcd", "nothing" if raw is None else raw, "a mapping with the endpoints of the etcd cluster")
-        return {}
-    return raw
+    if raw in (None, {}):
+        if required:
+            section.fault("etcd", "nothing", "a mapping with the endpoints of the etcd cluster")
+        return None
+    inner = section.section("etcd")
+    found = read_etcd(inner, source)
+    inner.close()
+    return found
 
 
 def _error(source: str, faults: t.Sequence[Fault]) -> SettingsError:
@@ -236,22 +242,31 @@ def load(path: str) -> tuple[Settings, list[str]]:
     except ValueError as error:
         raise SettingsError(f"{path} is no JSON: {error}. Apply role convergence again.") from error
     settings, warnings = parse(raw, path)
-    if settings.backend == "quorum":
-        faults = [*_key_faults(settings.private_key), *_known_hosts_faults(settings.known_hosts)]
-        if faults:
-            raise _error(path, faults)
+    faults = _etcd_faults(settings.etcd) if settings.etcd is not None else []
+    if settings.voters:
+        faults += [*_private_faults("private_key", settings.private_key), *_known_hosts_faults(settings.known_hosts)]
+    if faults:
+        raise _error(path, faults)
     return settings, warnings
 
 
-def _key_faults(path: str) -> list[Fault]:
+def _private_faults(key: str, path: str) -> list[Fault]:
     try:
         with open(path, "rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
     except OSError as error:
-        return [Fault("private_key", f"{path}: {error.strerror}", "a private key that this user can read")]
+        return [Fault(key, f"{path}: {error.strerror}", "a file that this user can read")]
     if stat.S_IMODE(mode) & 0o077:
-        return [Fault("private_key", f"{path} of mode {stat.S_IMODE(mode):04o}", "0600: nobody else may read it")]
+        return [Fault(key, f"{path} of mode {stat.S_IMODE(mode):04o}", "0600: nobody else may read it")]
     return []
+
+
+def _etcd_faults(etcd: Etcd) -> list[Fault]:
+    private = {"etcd.password_file": etcd.password_file, "etcd.client_key": etcd.client_key}
+    faults = [fault for key, path in private.items() if path for fault in _private_faults(key, path)]
+    public = {"etcd.ca_cert": etcd.ca_cert, "etcd.client_cert": etcd.client_cert}
+    unread = {key: path for key, path in public.items() if path and not os.access(path, os.R_OK)}
+    return faults + [Fault(key, f"{path}, which cannot be read", "a file in PEM form") for key, path in unread.items()]
 
 
 def _known_hosts_faults(path: str | None) -> list[Fault]:

@@ -97,20 +97,27 @@ def decide(grant: Grant | None, ballot: Ballot, now: float, boot: Boot) -> Answe
     left = remaining(kept, now, boot)
     current = not _other_list(kept, ballot)
     if left > 0 and current and (ballot.term, ballot.session) == (kept.term, kept.session):
-        renewed = replace(kept, config_epoch=ballot.epoch, ttl=ballot.ttl, granted_at=now, boot_id=boot.boot_id)
+        extended = replace(kept, ttl=ballot.ttl, granted_at=now, boot_id=boot.boot_id)
+        renewed = replace(extended, config_epoch=ballot.epoch, config=_list_of(kept, ballot))
         return Answer(True, "renewed", renewed, ballot.ttl)
     refused = _why_not(grant, kept, ballot, left)
     if refused:
         return Answer(False, refused, grant, left)
     mine = (ballot.session, ballot.holder, ballot.ttl)
-    new = Grant(ballot.epoch, ballot.term, *mine, now, boot.boot_id, kept.founding, kept.config)
+    new = Grant(ballot.epoch, ballot.term, *mine, now, boot.boot_id, kept.founding, _list_of(kept, ballot))
     return Answer(True, "granted", new, ballot.ttl)
+
+
+def _list_of(kept: Grant, ballot: Ballot) -> str:
+    """The list that a voter goes by once it has granted: no other one of the same epoch can win here afterwards."""
+    return ballot.config if ballot.epoch > kept.config_epoch else kept.config
 
 
 def _other_list(kept: Grant, ballot: Ballot) -> bool:
     """Whether the candidate goes by another list of voters than this voter was told: of two lists only one may win."""
-    if kept.config and ballot.config:
+    if kept.config and ballot.config and ballot.epoch == kept.config_epoch:
         return ballot.config != kept.config
+    # a later list may win here before it is written here: else a change that ended half way could never be finished
     return ballot.epoch < kept.config_epoch
 
 

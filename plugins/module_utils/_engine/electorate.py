@@ -127,10 +127,9 @@ class _Seen:
 
 
 def _newest(seen: _Seen, hosts: t.Mapping[str, Hypervisor]) -> Electorate:
-    """The latest list that counts; where none is on a majority as far as was seen, the latest of all is tried."""
+    """The latest list, since each differs by one voter from the one before; of two of an epoch that on a majority."""
     configs = list(seen.configs.values())
-    counting = [config for config in configs if seen.has_majority(config)] or configs
-    config = max(counting, key=lambda one: one.epoch)
+    config = max(configs, key=lambda one: (one.epoch, seen.has_majority(one)))
     voters = tuple(_host(address, hosts) for address in config.voters)
     return Electorate(voters, config.epoch, config.backend, config.cluster, config)
 

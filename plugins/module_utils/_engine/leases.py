@@ -48,8 +48,12 @@ class _Settling(Lease):
     def renew(self) -> None:
         super().renew()  # type: ignore[safe-super] # the other base has it
         if self.tending and len(self.quorum.silent) > 0:
-            with contextlib.suppress(EnsembleError):  # the lease is ours all the same; the next renewal tries again
-                self.ledger.settle(self)
+            self.tending = False  # to tend renews, too
+            try:
+                with contextlib.suppress(EnsembleError):  # the lease is ours all the same; the next renewal tries again
+                    self.ledger.tend(self)
+            finally:
+                self.tending = True
 
 
 class _QuorumLease(_Settling, QuorumLease):
@@ -204,6 +208,29 @@ def open_lease(
         raise
     lease.close = _both(lease.close, votes.opened.close)  # type: ignore[method-assign]
     return lease
+
+
+def open_etcd_lease(
+    name: str,
+    election: Election,
+    epoch: int,
+    identity: Identity,
+    user: str | None = None,
+    password: str | None = None,
+) -> Lease:
+    """A lease in etcd for something that has no voters of ours.
+
+    Args:
+        epoch: raised by a person when the cluster is another one, whose revisions begin elsewhere.
+        user: with a password instead of those that the declaration names.
+
+    Raises:
+        EnsembleError: as `open_gateway`; `bad_option` where no endpoints are known.
+    """
+    if election.etcd is None:
+        raise EnsembleError("backend etcd needs endpoints. Nothing was changed.", code="bad_option")
+    gateway = open_gateway(election.etcd, user, password)
+    return EtcdLease(gateway, name, epoch, identity, election.ttl, boottime, election.op_timeout)
 
 
 def _both(first: t.Callable[[], None], second: t.Callable[[], None]) -> t.Callable[[], None]:

@@ -133,6 +133,16 @@ class Ledger:
         # last: from then on they vouch for what they keep
         self._rejoin(lease, [name for name, one in kept.items() if one.mute])
 
+    def tend(self, lease: Lease) -> None:
+        """Give voters back what they lost, while a run under the same lease may be writing: nothing else is touched.
+
+        Raises:
+            EnsembleError: as `settle`.
+        """
+        lost = [name for name, one in self.read().items() if one.mute]
+        if lost:
+            self.join(lost, lease)
+
     def _again(self) -> Record:
         return replace(self.record, version=self.record.version + 1)
 
@@ -160,6 +170,7 @@ class Ledger:
             verbs.append({"verb": "secrets_write", "secrets": self.secrets, "version": self.secrets_version})
         if verbs:
             self._write(lease, dict.fromkeys(names, tuple(verbs)), len(names))
+        self.pin(lease, self.electorate, names, len(names))
         self._rejoin(lease, names)
 
     def pin(

@@ -50,6 +50,10 @@ class _Decree(Lease):
     def renew(self) -> None:
         """There is nobody who could."""
 
+    def remaining(self) -> float:
+        """It does not end."""
+        return self.ttl
+
     def require(self, seconds: float) -> None:
         """The person's word is enough."""
 

@@ -79,8 +79,9 @@ class Voter:
         pinned = self._voters.read()
         if pinned is None:
             return grant
-        epoch = max(grant.config_epoch, pinned.epoch)
-        return replace(grant, config_epoch=epoch, founding=False, config=pinned.list_digest)
+        if grant.config_epoch > pinned.epoch:  # it has granted to a later list, which is still to be written here
+            return replace(grant, founding=False)
+        return replace(grant, config_epoch=pinned.epoch, founding=False, config=pinned.list_digest)
 
     def read(self) -> dict[str, t.Any]:
         """The grant, how long it still binds, who wants it and the voters as far as they are known; writes nothing."""

@@ -39,7 +39,7 @@ def read_election(section: Section, pool: t.Sequence[Hypervisor], base: Access, 
         voters,
         witnesses,
         section.names("candidates", MEMBER_NAME, "a member's name"),
-        _read_etcd(section, source) if backend == ETCD else None,
+        read_etcd(section, source) if backend == ETCD else None,
     )
     faults = Timings(found.ttl, found.op_timeout).faults()
     faults += voter_warnings(len(found.voters_of(pool)), found.preempt)[0] if backend == QUORUM else []
@@ -81,7 +81,8 @@ def _read_witnesses(
     return tuple(found)
 
 
-def _read_etcd(section: Section, source: str) -> Etcd:
+def read_etcd(section: Section, source: str) -> Etcd:
+    """How an etcd cluster is reached; faults are noted in the section, files are relative to the source."""
     urls = section.items("endpoints", "addresses such as https://etcd1:2379", required=True)
     for index, url in enumerate(urls):
         if not isinstance(url, str) or not _URL.fullmatch(url):

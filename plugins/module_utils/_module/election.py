@@ -8,10 +8,8 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-from .._election.etcd import EtcdLease
 from .._election.store import Identity, Lease, Token
-from .._engine.keeper import boottime
-from .._engine.leases import open_gateway, open_lease, voting
+from .._engine.leases import open_etcd_lease, open_lease, voting
 from .._engine.reconfigure import reconfigure
 from .._model.declaration import ETCD, QUORUM, Election, Hypervisor
 from .._model.errors import EnsembleError
@@ -110,10 +108,7 @@ def _alone(name: str, election: Election, params: t.Mapping[str, t.Any]) -> t.Ca
     """A lease in etcd for something that has no voters of ours."""
 
     def opened(identity: Identity) -> Lease:
-        if election.etcd is None:
-            raise EnsembleError("backend etcd needs endpoints. Nothing was changed.", code="bad_option")
-        gateway = open_gateway(election.etcd, params["user"], params["password"])
-        return EtcdLease(gateway, name, params["epoch"], identity, election.ttl, boottime, election.op_timeout)
+        return open_etcd_lease(name, election, params["epoch"], identity, params["user"], params["password"])
 
     return opened
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from .._election.etcd import EtcdLease
 from .._election.store import Identity, Lease, View, node_of
 from .._engine.keeper import this_run, win
 from .._engine.process import calling_ansible
 from .._engine.warden import facts, keep, noted
+from .._model.declaration import ETCD
 from .._model.errors import EnsembleError, LeaseError
 from .election import LeaseTarget, inherited, lease_target
 from .main import token_of
@@ -32,6 +34,7 @@ def lead(params: t.Mapping[str, t.Any], check: bool, warn: t.Callable[[str], Non
     if check:
         return _checked(target, identity, params["state"])
     if params["state"] == "acquired":
+        _warn_of_etcd(target, identity, warn)
         try:
             return _acquired(target, identity, params)
         except LeaseError as error:
@@ -51,6 +54,18 @@ def lead(params: t.Mapping[str, t.Any], check: bool, warn: t.Callable[[str], Non
         return _renewed(lease, params)
     finally:
         lease.close()
+
+
+def _warn_of_etcd(target: LeaseTarget, identity: Identity, warn: t.Callable[[str], None]) -> None:
+    """Name the faults of an etcd that is older than their mending."""
+    if target.election.backend == ETCD:
+        lease = target.open(identity)
+        try:
+            words = lease.warning() if isinstance(lease, EtcdLease) else None
+        finally:
+            lease.close()
+        if words:
+            warn(words)
 
 
 def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
