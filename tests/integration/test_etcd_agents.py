@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import typing as t
 import uuid
 from pathlib import Path
@@ -19,6 +20,10 @@ from harness.faults import Member, find_member
 from harness.lab import STATE, Lab
 from harness.members import run_everywhere
 from harness.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("ENSEMBLE_TEST_FULL"), reason="a roll-out and an etcd cluster of its own; run: make test-full"
+)
 
 NAME = "etcd-agents"
 TTL = 6.0

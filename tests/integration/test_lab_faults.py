@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import typing as t
@@ -17,6 +18,10 @@ from harness.faults import Member
 from harness.lab import STATE, Hypervisor, Lab
 from harness.probes import SSH, greeting, heard, here, reached, reached_all
 from harness.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("ENSEMBLE_TEST_FULL"), reason="the faults of the long suites; run: make test-full"
+)
 
 _CLOCKS = "import time; time.sleep(0.01); print(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())"
 UNIT = "lab-fault.service"
