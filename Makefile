@@ -45,7 +45,7 @@ test: venv-test ## everything that must pass, from nothing
 
 test-full: test ## test and the long suites: virtual machines, all faults of an election, building images
 	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py \
-		tests/election
+		tests/integration/test_etcd_agents.py tests/integration/test_lab_faults.py tests/election
 	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
