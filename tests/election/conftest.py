@@ -58,6 +58,8 @@ def rolled_out(lab: Lab, controller: Controller, name: str, members: int, **elec
         assert not (found := elected.violations()), "\n".join(found)
     finally:
         removed = elected.play("remove")
+        if removed.code != 0:
+            elected.end_members()
     assert removed.code == 0, removed.output
     assert lab.leftovers(name) == []
 
