@@ -66,7 +66,9 @@ def reborn(lab: Lab, controller: Controller) -> t.Iterator[Reborn]:
     yield found
     assert controller.play("remove", inventory).code == 0
     assert lab.leftovers(NAME) == []
-    assert hypervisor.run("ls", f"{STATE}/{NAME}").split() == ["fence.json", "fence.lock"]
+    left = hypervisor.run("ls", f"{STATE}/{NAME}").split()
+    assert {"fence.json", "lease.json"} <= set(left), "what keeps an older controller out stays"
+    assert {"members", "voters.json"} & set(left) == set()
 
 
 def test_a_wanted_member_comes_back_with_its_disk(reborn: Reborn) -> None:
