@@ -12,10 +12,12 @@ SHELL := /bin/bash
 LAB ?= ensemble
 TEST_LAB ?= ensemble-test
 HYPERVISORS ?= 3
+WITNESSES ?= 0
 IMAGES ?=
 ONLY ?=
 KILLS ?= 20
 SEED ?= 0
+SEEDS ?= 10000
 
 BIN := .venv/bin
 LAB_TOOL := python3 tests/lab/ensemble_lab
@@ -25,8 +27,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SOURCES := plugins tests roles
 
-.PHONY: help demo demo-down test test-full chaos bench lint unit ansible-lint sanity changelog lab-test lab-up lab-status \
-	lab-down venv venv-test clean
+.PHONY: help demo demo-down test test-full chaos bench prove lint unit ansible-lint sanity changelog lab-test \
+	lab-up lab-status lab-down venv venv-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
@@ -41,8 +43,9 @@ test: venv-test ## everything that must pass, from nothing
 	@$(MAKE) --no-print-directory lint unit changelog ansible-lint sanity
 	@$(MAKE) --no-print-directory lab-test
 
-test-full: test ## test and the long suites: virtual machines, building images
-	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py
+test-full: test ## test and the long suites: virtual machines, all faults of an election, building images
+	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py \
+		tests/integration/test_etcd_agents.py tests/integration/test_lab_faults.py tests/election
 	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
@@ -63,19 +66,23 @@ sanity: venv-test ## ansible-test sanity, without an ignore file
 	tests/sanity.sh
 
 lab-test: venv-test ## the collection against real hypervisors
-	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --images vm
-	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs --durations=10 tests/integration tests/chaos
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2 --images vm
+	ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs --durations=10 tests/integration tests/chaos \
+		tests/election
 
-chaos: venv-test ## runs killed at random moments on a lab; KILLS=n (20), SEED=n repeats a series
-	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3
-	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_LAB=$(TEST_LAB) \
-		python -m pytest -p no:xdist tests/chaos
+chaos: venv-test ## on a lab, runs killed at random moments, KILLS=n (20), SEED=n repeats; and all faults of an election
+	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2
+	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) \
+		python -m pytest -p no:xdist -rs tests/chaos tests/election
 
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
 	@ENSEMBLE_TEST_LAB=$(TEST_LAB) python tests/bench $(if $(ONLY),--only $(ONLY))
 
-lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, IMAGES=vm for virtual machines
-	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) $(addprefix --images ,$(IMAGES))
+prove: venv-test ## the election under simulated faults, and that wrong protocols are caught; SEEDS=n (10000)
+	@python tests/prove --seeds $(SEEDS)
+
+lab-up: ## hypervisors on this machine; LAB=name, HYPERVISORS=n, WITNESSES=n, IMAGES=vm for virtual machines
+	$(LAB_TOOL) up --name $(LAB) --hypervisors $(HYPERVISORS) --witnesses $(WITNESSES) $(addprefix --images ,$(IMAGES))
 
 lab-status: ## what of the lab is up
 	$(LAB_TOOL) status --name $(LAB) --hypervisors $(HYPERVISORS)

@@ -72,7 +72,11 @@ options:
     description: How far sizes may exceed what a hypervisor has, factors C(memory) and C(vcpus).
     type: dict
   election:
-    description: The lease, C(backend) and C(ttl) in seconds.
+    description:
+      - What keeps the lease and who may lead. C(backend) is C(quorum) or C(etcd); C(ttl), C(op_timeout) and
+        C(preempt_delay) are seconds; C(preempt) prefers the first of C(candidates), which are members.
+      - C(voters) are names of hypervisors and of C(witnesses), hosts with C(name) and C(address) that carry no members.
+      - With C(backend=etcd) also C(endpoints), C(user), C(password_file), C(ca_cert), C(client_cert), C(client_key).
     type: dict
   monitor:
     description: C(interval) in seconds, and C(services), role name to a list of systemd units.
@@ -100,6 +104,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import (
     Access,
+    Etcd,
     Hypervisor,
     Member,
     Resource,
@@ -109,6 +114,8 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity im
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.load import is_declaration, load_declaration
 
 CACHE = "~/.cache/ensemble"
+#: members that may lead where the declaration names none
+CANDIDATES = 5
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -130,7 +137,11 @@ class InventoryModule(BaseInventoryPlugin):
             self._add_member(resource, member)
         for hypervisor in resource.pool:
             if hypervisor.sim is None:  # there is nothing to log in to in a folder
-                self._add_hypervisor(resource, hypervisor)
+                self._add_hypervisor(resource, hypervisor, "pool")
+        for witness in resource.election.witnesses:
+            if witness.sim is None:
+                self._add_hypervisor(resource, witness, "witnesses")
+                self._set(witness.name, {"hypervisor_witness": True})
 
     def _set(self, host: str, values: dict[str, t.Any]) -> None:
         for key, value in values.items():
@@ -138,7 +149,7 @@ class InventoryModule(BaseInventoryPlugin):
 
     def _add_common(self, resource: Resource, path: str) -> None:
         group = group_name(resource.name)
-        for name in ("pool", group, *(group_name(role.name) for role in resource.roles)):
+        for name in ("pool", "witnesses", group, *(group_name(role.name) for role in resource.roles)):
             self.inventory.add_group(name)
         for role in resource.roles:
             own = group_name(resource.name, role.name)
@@ -154,6 +165,7 @@ class InventoryModule(BaseInventoryPlugin):
                 "ensemble_stack": resource.stack,
                 "ensemble_services": {role: list(units) for role, units in resource.services.items()},
                 "ensemble_cache": _cache(resource),
+                "ensemble_election": _election(resource),
             },
         )
 
@@ -181,8 +193,8 @@ class InventoryModule(BaseInventoryPlugin):
             },
         )
 
-    def _add_hypervisor(self, resource: Resource, hypervisor: Hypervisor) -> None:
-        self.inventory.add_host(hypervisor.name, group="pool")
+    def _add_hypervisor(self, resource: Resource, hypervisor: Hypervisor, group: str) -> None:
+        self.inventory.add_host(hypervisor.name, group=group)
         values: dict[str, t.Any] = {
             "ansible_host": hypervisor.address,
             "ansible_python_interpreter": "/usr/bin/python3",
@@ -194,6 +206,27 @@ class InventoryModule(BaseInventoryPlugin):
         if hypervisor.host_key is not None:
             values["ensemble_host_key"] = hypervisor.host_key
         self._set(hypervisor.name, values)
+
+
+def _election(resource: Resource) -> dict[str, t.Any]:
+    """What agents must know of the election; candidates by their host names, in order of preference."""
+    election = resource.election
+    members = [member.name for member in resource.members]
+    return {
+        "backend": election.backend,
+        "ttl": election.ttl,
+        "op_timeout": election.op_timeout,
+        "preempt": election.preempt,
+        "preempt_delay": election.preempt_delay,
+        "candidates": [resource.domain(name) for name in election.candidates or members[:CANDIDATES]],
+        "etcd": _etcd(election.etcd) if election.etcd is not None else {},
+    }
+
+
+def _etcd(etcd: Etcd) -> dict[str, t.Any]:
+    """How it is reached; of what is secret only the files' paths on this controller."""
+    found = {key: value for key, value in vars(etcd).items() if value is not None}
+    return {**found, "endpoints": list(etcd.endpoints)}
 
 
 def _login(resource: Resource, member: Member) -> dict[str, t.Any]:

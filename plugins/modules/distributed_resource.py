@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - ensemble.stacks.attributes
   - ensemble.stacks.target
+  - ensemble.stacks.fencing
 options:
   state:
     description:
@@ -99,7 +100,7 @@ options:
     default: 60
   lease_timeout:
     description:
-      - Seconds to wait while another run is at work on the same resource.
+      - Seconds to wait while another run is at work on the same resource, where no O(fencing_token) is given.
       - By default the lease's C(ttl) and 15 seconds, so that the lease of a killed run has ended by then.
     type: int
 attributes:
@@ -225,10 +226,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import planned_members
-from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import DEFAULT_TTL, Request, converge
+from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
-from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
-from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import connect_of, run_module, target_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import FENCING, TARGET, TARGET_RULES
+from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import (
+    connect_of,
+    run_module,
+    target_of,
+    token_of,
+)
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import Wishes
 
 
@@ -236,7 +242,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Carry out the request and return what the documentation promises."""
     params = module.params
     target = target_of(params)
-    ttl = target.resource.lease_ttl if target.resource is not None else DEFAULT_TTL
+    election = target.election
     request = Request(
         name=target.name,
         pool=target.pool,
@@ -246,8 +252,9 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         wait=params["wait"],
         timeout=params["timeout"],
         stop_timeout=min(300, params["stop_timeout"]),
-        lease_ttl=ttl,
-        lease_timeout=ttl + 15 if params["lease_timeout"] is None else params["lease_timeout"],
+        lease_timeout=election.ttl + 15 if params["lease_timeout"] is None else params["lease_timeout"],
+        election=election,
+        token=token_of(params["fencing_token"]),
         check=module.check_mode,
     )
     outcome = converge(request, connect_of(target))
@@ -290,6 +297,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **TARGET,
+            **FENCING,
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
             "delete_data": {"type": "list", "elements": "str", "default": []},
             "remove": {"type": "list", "elements": "str", "default": []},

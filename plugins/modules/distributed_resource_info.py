@@ -76,18 +76,16 @@ current:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ensemble.stacks.plugins.module_utils._engine.observe import observe
+from ansible_collections.ensemble.stacks.plugins.module_utils._engine.look import look
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.report import hypervisor_facts, observed_members
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import connect_of, run_module, target_of
-from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Observe and return what the documentation promises."""
     target = target_of(module.params)
-    with Pool(target.pool, connect_of(target)) as pool:
-        observation = observe(pool, target.name)
+    observation = look(target.name, target.pool, target.resource, connect_of(target))
     result: dict[str, t.Any] = {
         "changed": False,
         "members": observed_members(observation, target.resource),

@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - ensemble.stacks.attributes
   - ensemble.stacks.target
+  - ensemble.stacks.fencing
 options:
   state:
     description:
@@ -108,8 +109,14 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.caches import fill, prune, survey_all
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.images_report import filled_facts, pruned_facts
-from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import TARGET, TARGET_RULES
-from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import connect_of, run_module, target_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._engine.leases import confirm_lease
+from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import FENCING, TARGET, TARGET_RULES
+from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import (
+    connect_of,
+    run_module,
+    target_of,
+    token_of,
+)
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
 
 
@@ -118,6 +125,9 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     target = target_of(params)
     begun = time.monotonic()
+    token = token_of(params["fencing_token"])
+    if token is not None and not module.check_mode:
+        confirm_lease(target.name, target.hosts, target.election, connect_of(target), token)
     with Pool(target.pool, connect_of(target)) as pool:
         if params["state"] == "pruned":
             result = pruned_facts(prune(pool, params["keep"], module.check_mode))
@@ -134,6 +144,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **TARGET,
+            **FENCING,
             "state": {"type": "str", "choices": ["present", "pruned"], "default": "present"},
             "keep": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 3600},

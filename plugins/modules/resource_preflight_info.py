@@ -65,6 +65,8 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._module.preflight 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     """Validate and return what the documentation promises."""
     path, resource = find_declaration(module.params["sources"], module.params["stack"])
+    for words in resource.warnings:
+        module.warn(words)
     return {"changed": False, "declaration": path, "resource": resource.name, "stack": resource.stack}
 
 

@@ -19,7 +19,7 @@ from harness.controller import Controller, Run
 from harness.lab import CHECKOUT, LAB_NAME, STATE, Hypervisor, Lab, open_lab
 
 LAB_TOOL = CHECKOUT / "tests" / "lab" / "ensemble_lab"
-HYPERVISORS = "3"
+HYPERVISORS, WITNESSES = "3", "2"
 IMPORT_TIMEOUT = 900.0
 MODULE = "ensemble.stacks.distributed_resource"
 
@@ -29,11 +29,15 @@ class Setting:
 
     def __init__(self, home: Path) -> None:
         self.controller = Controller(home)
+        #: what several figures share, by their own names for it; what is to be undone at the end
+        self.shared: dict[str, t.Any] = {}
+        self.undo = contextlib.ExitStack()
 
     @functools.cached_property
     def lab(self) -> Lab:
         """The test lab, brought up if it is not."""
-        command = [sys.executable, str(LAB_TOOL), "up", "--name", LAB_NAME, "--hypervisors", HYPERVISORS]
+        size = ["--hypervisors", HYPERVISORS, "--witnesses", WITNESSES]
+        command = [sys.executable, str(LAB_TOOL), "up", "--name", LAB_NAME, *size]
         subprocess.run(command, stdout=sys.stderr, check=True)
         return open_lab()
 
@@ -41,8 +45,16 @@ class Setting:
     def hypervisors(self) -> tuple[Hypervisor, ...]:
         """The lab's machines, made hypervisors without any image."""
         variables = {**self.lab.pool_variables(), "hypervisor_images": []}
-        self._play("pool", self.controller.write(self.lab.declaration("bench-pool"), **variables))
+        self.play_on("pool", self.controller.write(self.lab.declaration("bench-pool"), **variables))
         return self.lab.hypervisors
+
+    @functools.cached_property
+    def prepared(self) -> Lab:
+        """The lab, whose machines are hypervisors with the lab's images, and witnesses."""
+        witnesses = [{"name": one.name, "address": one.address} for one in self.lab.witnesses]
+        declaration = self.lab.declaration("bench-pool", election={"witnesses": witnesses})
+        self.play_on("pool", self.controller.write(declaration, **self.lab.pool_variables()))
+        return self.lab
 
     def pool(self, **capacity: int) -> list[dict[str, t.Any]]:
         """The lab's hypervisors for a declaration, each with a capacity of its own."""
@@ -100,15 +112,16 @@ class Setting:
         """The demo's declaration on the lab, whose machines are hypervisors."""
         variables = {"torque_users": [{"name": "demo", "uid": 2000}], **self.lab.pool_variables()}
         inventory = self.controller.write(self.lab.demo(), **variables)
-        self._play("pool", inventory)
+        self.play_on("pool", inventory)
         return inventory
 
     def __enter__(self) -> Setting:
         return self
 
     def __exit__(self, *_exc: t.Any) -> None:
-        if "inventory" in vars(self):
-            self.play("remove")
+        with self.undo:
+            if "inventory" in vars(self):
+                self.play("remove")
 
     def play(self, playbook: str) -> Run:
         """Run a playbook on the demo.
@@ -116,10 +129,11 @@ class Setting:
         Raises:
             RuntimeError: it failed; a figure of a failed run is none.
         """
-        return self._play(playbook, self.inventory)
+        return self.play_on(playbook, self.inventory)
 
-    def _play(self, playbook: str, inventory: Path) -> Run:
-        run = self.controller.play(playbook, inventory)
+    def play_on(self, playbook: str, inventory: Path, *options: str) -> Run:
+        """Run a playbook on any declaration; raises as `play`."""
+        run = self.controller.play(playbook, inventory, *options)
         if run.code != 0:
             raise RuntimeError(f"{playbook} failed:\n{run.output}")
         return run

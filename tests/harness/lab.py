@@ -23,7 +23,7 @@ STATE = "/var/lib/ensemble"
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """One container that is a hypervisor."""
+    """One container that is a hypervisor, or a witness."""
 
     name: str
     address: str
@@ -51,6 +51,12 @@ class Lab:
     hypervisors: tuple[Hypervisor, ...]
     folder: Path
     images: tuple[str, ...]  # paths in the hypervisors
+    witnesses: tuple[Hypervisor, ...] = ()  # they vote and carry no members
+
+    @property
+    def machines(self) -> tuple[Hypervisor, ...]:
+        """Hypervisors and witnesses."""
+        return (*self.hypervisors, *self.witnesses)
 
     def address(self, last: int) -> str:
         """An address of the lab's network by its last number."""
@@ -65,7 +71,7 @@ class Lab:
         return {name for hv in self.hypervisors for name in hv.domains("--all")}
 
     def leftovers(self, resource: str) -> list[str]:
-        """What a resource has on the hypervisors besides its tombstone: domains, members' files, mounts, keys."""
+        """What a resource has on the hypervisors besides its tombstones: domains, members' files, mounts, keys."""
         found = []
         for hv in self.hypervisors:
             names = hv.domains("--all") | hv.domains("--all", driver="qemu")
@@ -73,7 +79,11 @@ class Lab:
             mounts = hv.run("cat", "/proc/mounts")
             found += [f"{hv.name} mount {line}" for line in mounts.splitlines() if f"{STATE}/{resource}/" in line]
             files = hv.run("find", f"{STATE}/{resource}", "-type", "f", check=False).split()
-            found += [f"{hv.name} {path}" for path in files if "/members/" in path or path.endswith("secrets.json")]
+            found += [f"{hv.name} {path}" for path in files if "/members/" in path]
+            kept = hv.run("cat", f"{STATE}/{resource}/secrets.json", check=False)
+            # what is empty tells a voter that was away that its secrets count no more
+            if kept and json.loads(kept)["value"]["secrets"]:
+                found.append(f"{hv.name} secrets")
         return found
 
     def declaration(self, name: str, **changes: t.Any) -> dict[str, t.Any]:
@@ -128,6 +138,9 @@ def open_lab(name: str = LAB_NAME) -> Lab:
     if not path.exists():
         raise RuntimeError(f"the lab {name} is not up; run: make lab-up LAB={name}")
     data = json.loads(path.read_text())
-    hypervisors = tuple(Hypervisor(hv["name"], hv["address"], hv["container"]) for hv in data["hypervisors"])
+    hypervisors, witnesses = (
+        tuple(Hypervisor(one["name"], one["address"], one["container"]) for one in data.get(kind, []))
+        for kind in ("hypervisors", "witnesses")
+    )
     images = tuple(image["path"] for image in data["images"].values() if "path" in image)
-    return Lab(name, ipaddress.IPv4Network(data["subnet"]), hypervisors, folder, images)
+    return Lab(name, ipaddress.IPv4Network(data["subnet"]), hypervisors, folder, images, witnesses)

@@ -33,7 +33,9 @@ def pool(lab: Lab, controller: Controller) -> None:
     if lab.name in _PREPARED:
         return
     _PREPARED.add(lab.name)
-    inventory = controller.write(lab.declaration("pool-setup"), **lab.pool_variables())
+    witnesses = [{"name": one.name, "address": one.address} for one in lab.witnesses]
+    declared = lab.declaration("pool-setup", election={"witnesses": witnesses})
+    inventory = controller.write(declared, **lab.pool_variables())
     first = controller.play("pool", inventory)
     assert first.code == 0, first.output
     second = controller.play("pool", inventory)

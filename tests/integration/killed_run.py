@@ -67,7 +67,7 @@ def main(path: str, state: str, at: int) -> None:
         session = connect(hypervisor, resource.known_hosts)
         return Session(session.hypervisor, Watched(session.transport, boundary))
 
-    request = Request(resource.name, resource.pool, state, resource, wait=False, lease_ttl=resource.lease_ttl)
+    request = Request(resource.name, resource.pool, state, resource, wait=False, election=resource.election)
     converge(request, watched)
 
 

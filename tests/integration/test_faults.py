@@ -70,7 +70,8 @@ def test_a_hypervisor_that_falls_silent_in_the_middle_fails_the_run_in_bounded_t
 def test_a_silent_hypervisor_that_carries_nothing_is_passed_over(
     lab: Lab, controller: Controller, removed: Removed
 ) -> None:
-    inventory = removed(controller.write(lab.declaration("silent")))
+    # at the first start of a resource all voters must answer
+    inventory = removed(controller.write(lab.declaration("silent", election={"voters": ["hv1"]})))
     with frozen(lab.hypervisors[2]):
         begun = time.monotonic()
         run = controller.play("start", inventory)

@@ -37,7 +37,7 @@ def path(lab: Lab, controller: Controller, monkeypatch: pytest.MonkeyPatch) -> P
 
 def run(resource: Resource, state: str) -> Outcome:
     """A run to its end."""
-    request = Request(resource.name, resource.pool, state, resource, wait=False, lease_ttl=resource.lease_ttl)
+    request = Request(resource.name, resource.pool, state, resource, wait=False, election=resource.election)
     return converge(request, lambda hypervisor: connect(hypervisor, resource.known_hosts))
 
 

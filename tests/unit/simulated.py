@@ -9,8 +9,10 @@ import pathlib
 import typing as t
 
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool import sim
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
 from declared import Raw, raw
 
 
@@ -21,7 +23,7 @@ class Simulated:
         self.base = base
         self.folder = base / "pool"
         pool = [{"name": f"hv{n}", "sim": str(self.folder / f"hv{n}")} for n in range(1, hypervisors + 1)]
-        self.raw: Raw = raw(pool=pool, election={"ttl": 3}, **changes)
+        self.raw: Raw = raw(pool=pool, **{"election": {"ttl": 3}, **changes})
         self.resource = parse_declaration(self.raw)
 
     def settings(self, hypervisor: str, **settings: t.Any) -> None:
@@ -45,9 +47,32 @@ class Simulated:
     def run(self, state: str = "started", **more: t.Any) -> Outcome:
         """One run; it waits for no lease, and for members only as long as the simulation says."""
         declared = self.resource if state == "started" else None
-        options = {"lease_timeout": 0.0, "lease_ttl": 3.0, **more}
+        options = {"lease_timeout": 0.0, "election": self.resource.election, **more}
         request = Request(self.resource.name, self.resource.pool, state, declared, **options)
-        return converge(request, lambda hv: sim.connect(hv, ["node"], lambda _seconds: None))
+        return converge(request, self.connect)
+
+    @staticmethod
+    def connect(hypervisor: Hypervisor) -> Session:
+        """A session that passes the time of a slow hypervisor at once."""
+        return sim.connect(hypervisor, ["node"], lambda _seconds: None)
+
+    def witness(self, name: str) -> Raw:
+        """How a simulated host is declared that only votes."""
+        return {"name": name, "sim": str(self.folder / name)}
+
+    def kept(self) -> dict[str, bytes]:
+        """All that the hypervisors have on disk, without what counts the faults and logs the tokens."""
+        found = (path for path in sorted(self.folder.rglob("*.json")) if path.is_file())
+        return {str(path): path.read_bytes() for path in found if path.name not in ("struck.json", "faults.json")}
+
+    def obeyed(self) -> dict[str, list[tuple[int, int]]]:
+        """Hypervisor -> the tokens that it accepted, in their order."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for path in sorted(self.folder.rglob("tokens.log")):
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            tokens = [(line["token"][0], line["token"][1]) for line in lines if line["verdict"] == "accepted"]
+            found[path.relative_to(self.folder).parts[0]] = tokens
+        return found
 
     def names(self) -> list[str]:
         """The domains that are declared."""

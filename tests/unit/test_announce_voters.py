@@ -10,14 +10,22 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.boot import announce_voters
+from ansible_collections.ensemble.stacks.plugins.module_utils._engine.electorate import Electorate
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.observe import observe
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.voters import VotersFile
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Access
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import Record
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
 from declared import parsed
 from world import World
 
 POOL = parsed().pool
+
+
+VOTER = {"name": "hv1", "address": "10.0.0.1", "port": 22, "user": "root"}
+#: what every hypervisor is told besides its own name and the voters
+KNOWN = {"epoch": 1, "backend": "quorum", "cluster": ""}
 
 
 class Told:
@@ -26,14 +34,17 @@ class Told:
     def __init__(self, folder: pathlib.Path) -> None:
         self.world = World(folder, POOL)
 
-    def announce(self, voters: t.Sequence[t.Any] = POOL[:1], pool: t.Sequence[t.Any] = POOL) -> list[str]:
+    def announce(
+        self, voters: t.Sequence[t.Any] = POOL[:1], pool: t.Sequence[t.Any] = POOL, epoch: int = 1
+    ) -> list[str]:
         with Pool(POOL, self.world.connect) as sessions:
 
             def call(hypervisor: str, verb: str, fields: t.Mapping[str, t.Any]) -> t.Any:
                 common: dict[str, t.Any] = {"resource": "demo", "generation": 1, "token": [1, 1]}
                 return sessions.sessions[hypervisor].call(verb, 5.0, fields, **common)
 
-            return announce_voters(call, pool, voters, observe(sessions, "demo"))
+            seen = observe(sessions, "demo", Record())
+            return announce_voters(call, pool, Electorate(tuple(voters), epoch), seen)
 
     def known(self, name: str) -> t.Any:
         voters = VotersFile(self.world.hosts[name].state, "demo").read()
@@ -48,9 +59,8 @@ def told(tmp_path: pathlib.Path) -> Told:
 
 def test_each_is_told_once(told: Told) -> None:
     assert told.announce() == ["hv1", "hv2"]
-    voter = {"name": "hv1", "address": "10.0.0.1", "port": 22, "user": "root"}
-    assert told.known("hv1") == {"self": "hv1", "voters": [voter]}
-    assert told.known("hv2") == {"self": "hv2", "voters": [voter]}
+    assert told.known("hv1") == {"self": "hv1", "voters": [VOTER], **KNOWN}
+    assert told.known("hv2") == {"self": "hv2", "voters": [VOTER], **KNOWN}
     before = told.world.exchanges
     assert told.announce() == []
     assert told.world.exchanges - before == len(POOL)  # the observation itself
@@ -69,5 +79,21 @@ def test_only_what_differs_is_told(told: Told) -> None:
     assert told.announce() == ["hv2"]
 
 
-def test_simulated_hypervisors_never_boot(told: Told) -> None:
-    assert told.announce(pool=[replace(hv, sim="/nowhere", address="") for hv in POOL]) == []
+def test_a_later_epoch_is_told_although_the_voters_are_the_same(told: Told) -> None:
+    told.announce()
+    assert told.announce(epoch=2) == ["hv1", "hv2"]
+    assert told.known("hv2") == {"self": "hv2", "voters": [VOTER], **KNOWN, "epoch": 2}
+
+
+def test_an_older_epoch_is_refused_and_named(told: Told) -> None:
+    told.announce(epoch=3)
+    with pytest.raises(EnsembleError) as caught:
+        told.announce(epoch=2)
+    assert caught.value.code == "old_epoch"
+    assert told.known("hv1")["epoch"] == 3
+
+
+def test_simulated_hypervisors_are_known_by_name_only(told: Told) -> None:
+    simulated = [replace(hv, sim="/nowhere", address="") for hv in POOL]
+    assert told.announce(simulated[:1], simulated) == ["hv1", "hv2"]
+    assert told.known("hv2")["voters"] == [{**VOTER, "address": "simulated"}]

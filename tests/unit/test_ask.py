@@ -31,7 +31,7 @@ def test_the_call_of_ssh_trusts_nobody_by_chance() -> None:
 SAID = {
     'printf \'{"results": [{"ok": true, "value": {"version": 7}}]}\\n\'': {"version": 7},
     'printf \'{"results": [{"ok": false, "error": {"code": "corrupt_state", "msg": "x"}}]}\\n\'': "corrupt_state",
-    'printf \'{"error": {"code": "read_only", "msg": "x"}}\\n\'': "read_only",
+    'printf \'{"error": {"code": "no_right", "msg": "x"}}\\n\'': "no_right",
     "printf '[]'": "hypervisor_unreachable",
     'printf \'{"results": [{"ok": true, "value": 7}]}\'': "hypervisor_unreachable",
     "echo 'Host key verification failed.' >&2; exit 255": "hypervisor_unreachable",

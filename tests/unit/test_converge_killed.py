@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Election
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import NO_WISHES, Wishes
 from declared import BASE, parsed
 from world import Killed, World
@@ -71,7 +72,7 @@ class Pool:
 
     def run(self, state: str, wishes: Wishes | None = None) -> Outcome:
         declared = DECLARED.get(state)
-        options: dict[str, t.Any] = {"wait": False, "lease_timeout": 0.0, "lease_ttl": 3.0}
+        options: dict[str, t.Any] = {"wait": False, "lease_timeout": 0.0, "election": Election(ttl=3.0, op_timeout=0.6)}
         options["wishes"] = wishes or WISHES.get(state, NO_WISHES)
         return converge(
             Request("demo", RESOURCE.pool, "started" if declared else state, declared, **options), self.world.connect
@@ -111,7 +112,7 @@ class Pool:
         assert (again.plan.actions, again.plan.record, again.plan.forget) == ((), None, False)
         if state == "absent":
             for host in self.world.hosts.values():
-                assert Records(host.state, "demo").secrets() == {}
+                assert Records(host.state, "demo").secrets().get("secrets", {}) == {}
 
 
 class Bomb:

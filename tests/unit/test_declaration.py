@@ -31,7 +31,7 @@ def test_the_template_for_a_real_pool_is_valid(root: pathlib.Path) -> None:
 
 def test_the_demo_is_valid_and_complete(root: pathlib.Path) -> None:
     resource = load_declaration(str(root / "inventories" / "demo" / "resource.yml"))
-    assert (resource.name, resource.stack, resource.lease_ttl) == ("demo", "torque", 15)
+    assert (resource.name, resource.stack, resource.election.ttl) == ("demo", "torque", 15)
     assert [hv.name for hv in resource.pool] == ["hv1", "hv2", "hv3"]
     assert addresses(resource) == {
         "head-0": "172.30.0.50",

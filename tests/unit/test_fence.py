@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
+import stat
 import subprocess
 import sys
+import typing as t
 
 import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._host import fence
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.fence import fenced
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.files import (
     BusyError,
@@ -91,6 +95,87 @@ def test_a_corrupt_fence_lets_nobody_in(tmp_path: pathlib.Path) -> None:
         enter(tmp_path, (9, 9), 9)
 
 
+def test_a_leader_that_repairs_a_corrupt_fence_is_let_in(tmp_path: pathlib.Path) -> None:
+    enter(tmp_path, (1, 5))
+    (tmp_path / "demo" / "fence.json").write_bytes(b"")
+    with fenced(str(tmp_path), "demo", (1, 6), 1, 0.0, repair=True):
+        assert stored(tmp_path) == {"token": [1, 6], "generation": 1}
+    assert enter(tmp_path, (1, 5)) == "stale_token"
+
+
+def test_to_repair_what_is_whole_takes_the_highest_token_all_the_same(tmp_path: pathlib.Path) -> None:
+    enter(tmp_path, (1, 5))
+    with pytest.raises(RefusedError), fenced(str(tmp_path), "demo", (1, 4), 1, 0.0, repair=True):
+        pytest.fail("the block ran")
+
+
+# -- the log of tokens
+
+
+def logged(root: pathlib.Path, name: str = "tokens.log") -> list[tuple[t.Any, ...]]:
+    lines = [json.loads(line) for line in (root / "demo" / name).read_text().splitlines()]
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    return [(line["token"], line["generation"], line["verdict"]) for line in lines]
+
+
+def test_every_batch_leaves_a_line(tmp_path: pathlib.Path) -> None:
+    for token, generation in (((1, 5), 2), ((1, 5), 2), ((1, 4), 2), ((1, 6), 1), ((2, 1), 2)):
+        enter(tmp_path, token, generation)
+    assert logged(tmp_path) == [
+        ([1, 5], 2, "accepted"),
+        ([1, 5], 2, "accepted"),
+        ([1, 4], 2, "stale_token"),
+        ([1, 6], 1, "stale_generation"),
+        ([2, 1], 2, "accepted"),
+    ]
+    assert stat.S_IMODE((tmp_path / "demo" / "tokens.log").stat().st_mode) == 0o600
+
+
+def test_what_did_not_get_in_is_not_in_the_log(tmp_path: pathlib.Path) -> None:
+    """Neither a batch that waited in vain, nor one whose token could not be kept: it changed nothing."""
+    with fenced(str(tmp_path), "demo", (1, 1), 1, 0.0):
+        assert enter(tmp_path, (1, 2)) == "busy"
+
+    def full(*_args: t.Any) -> t.NoReturn:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fence, "write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            enter(tmp_path, (1, 9))
+    assert enter(tmp_path, (1, 3)) == ""
+    accepted = [token for token, _generation, verdict in logged(tmp_path) if verdict == "accepted"]
+    assert accepted == [[1, 1], [1, 3]]
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "demo" / "tokens.log").mkdir(parents=True)
+    assert enter(tmp_path, (1, 2)) == ""
+    assert stored(tmp_path) == {"token": [1, 2], "generation": 1}
+
+
+def test_a_log_that_is_full_is_put_aside_and_one_is_kept(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "LOG_SIZE", 1000)
+    for term in range(1, 60):
+        enter(tmp_path, (1, term))
+    assert sorted(path.name for path in (tmp_path / "demo").glob("tokens.log*")) == ["tokens.log", "tokens.log.1"]
+    assert (tmp_path / "demo" / "tokens.log.1").stat().st_size < 1200
+    terms = [token[1] for name in ("tokens.log.1", "tokens.log") for token, _g, _v in logged(tmp_path, name)]
+    assert terms == list(range(terms[0], 60)), "no line is lost between the two"
+
+
+def test_resources_have_logs_of_their_own(tmp_path: pathlib.Path) -> None:
+    enter(tmp_path, (1, 1))
+    with fenced(str(tmp_path), "other", (7, 7), 1, 0.0):
+        pass
+    assert logged(tmp_path) == [([1, 1], 1, "accepted")]
+
+
+# -- anything
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
 def test_what_was_let_in_never_decreases(batches: list[tuple[int, int, int]]) -> None:
     root = pathlib.Path.home() / f"fence-{hash(tuple(batches))}"
@@ -105,6 +190,7 @@ def test_what_was_let_in_never_decreases(batches: list[tuple[int, int, int]]) ->
 
 WORKER = """
 import sys
+from ansible_collections.ensemble.stacks.plugins.module_utils._host import fence
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.fence import fenced
 with fenced(sys.argv[1], "demo", (1, 2), 1, 0.0):
     print("in", flush=True)

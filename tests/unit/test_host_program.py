@@ -140,7 +140,7 @@ def test_a_boot_key_reads_records_only(program: pathlib.Path) -> None:
     first, refused, last = (json.loads(line) for line in run(program, "--read-only", given=lines).stdout.splitlines())
     assert first == {**last, "results": first["results"]}
     assert first["results"][0]["value"]["version"] == VERSION
-    assert refused["error"]["code"] == "read_only"
+    assert refused["error"]["code"] == "no_right"
 
 
 def test_without_libvirt_it_says_what_to_do(program: pathlib.Path) -> None:

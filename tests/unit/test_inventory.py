@@ -153,3 +153,17 @@ def test_a_simulated_pool_has_no_hosts(tmp_path: pathlib.Path) -> None:
     assert found.hosts["demo-head-0"]["ensemble_driver"] == "sim"
     assert found.groups["pool"] == []
     assert not (tmp_path / "pool").exists()
+
+
+def test_agents_learn_how_etcd_is_reached_and_no_secret(home: pathlib.Path) -> None:
+    election = {"backend": "etcd", "endpoints": ["https://192.0.2.9:2379/"], "user": "e", "password_file": "word"}
+    (home / "word").write_text("sesame\n")
+    found = dump(written(home, {**raw(), "election": election}))
+    assert found.common["ensemble_election"]["backend"] == "etcd"
+    etcd = {"endpoints": ["https://192.0.2.9:2379"], "user": "e", "password_file": str(home / "word")}
+    assert found.common["ensemble_election"]["etcd"] == etcd
+    assert "sesame" not in json.dumps(found)
+
+
+def test_agents_need_no_etcd_where_the_voters_keep_the_lease(home: pathlib.Path) -> None:
+    assert dump(written(home, raw())).common["ensemble_election"]["etcd"] == {}

@@ -7,9 +7,23 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.lease import Lease
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError, LeaseError
-from voters import Clock, MemoryVoter, lease_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.lease import drive
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.quorum import Ask
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.voter import Grant
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import LeaseError
+from voters import (
+    Answer,
+    Clock,
+    Fields,
+    MemoryVoter,
+    MemoryVoters,
+    Unheard,
+    lease_of,
+    lost,
+    refused,
+    remembering,
+    sessions,
+)
 
 TTL = 15.0
 
@@ -21,18 +35,12 @@ def clock() -> Clock:
 
 @pytest.fixture(params=[1, 3, 5])
 def voters(request: pytest.FixtureRequest, clock: Clock) -> list[MemoryVoter]:
-    return [MemoryVoter(clock) for _step in range(request.param)]
+    return remembering(clock, request.param)
 
 
 @pytest.fixture
 def three(clock: Clock) -> list[MemoryVoter]:
-    return [MemoryVoter(clock) for _step in range(3)]
-
-
-def refused(lease: Lease) -> LeaseError:
-    with pytest.raises(LeaseError) as caught:
-        lease.acquire()
-    return caught.value
+    return remembering(clock, 3)
 
 
 def test_acquired(voters: list[MemoryVoter], clock: Clock) -> None:
@@ -51,7 +59,9 @@ def test_held_names_the_holder_and_changes_nothing(voters: list[MemoryVoter], cl
     lease_of(voters, clock, "a").acquire()
     before = [voter.grant for voter in voters]
     clock.now += 5
-    error = refused(lease_of(voters, clock, "b"))
+    other = lease_of(voters, clock, "b")
+    error = refused(other)
+    assert other._voters.asked == ["lease_read"], "nobody is asked for what is held"  # type: ignore[attr-defined]
     assert (error.code, error.details["holder"]) == ("lease_held", "a@desk")
     assert error.details["expires_in"] == pytest.approx(10)
     assert "a@desk" in error.msg
@@ -74,7 +84,7 @@ def test_a_released_lease_is_free_at_once(voters: list[MemoryVoter], clock: Cloc
     second.acquire()
     assert second.token == (1, 2)
     first.release()
-    assert all(voter.grant.session == "session-b" for voter in voters)
+    assert set(sessions(voters)) == {"b/boot/run"}
 
 
 def test_a_minority_may_be_silent(three: list[MemoryVoter], clock: Clock) -> None:
@@ -97,24 +107,25 @@ def test_without_a_majority_nothing_is_written(three: list[MemoryVoter], clock: 
 
 
 def test_the_only_voter_is_silent(clock: Clock) -> None:
-    voter = MemoryVoter(clock)
+    voter = remembering(clock, 1)[0]
     voter.mode = "down"
     assert refused(lease_of([voter], clock, "a")).code == "no_quorum"
 
 
 def test_half_is_no_majority(clock: Clock) -> None:
-    voters = [MemoryVoter(clock) for _step in range(4)]
+    voters = remembering(clock, 4)
     voters[0].mode = voters[1].mode = "down"
     assert refused(lease_of(voters, clock, "a")).code == "no_quorum"
 
 
 def test_a_lost_campaign_gives_back_what_it_won(three: list[MemoryVoter], clock: Clock) -> None:
+    """It has read that the lease is free; two others grant it to somebody else before they are asked for it."""
     lease = lease_of(three, clock, "a")
-    refusal = {**three[0].read(), "granted": False, "holder": "c@desk"}
+    other = {**three[0].lease_read({}), "reason": "held", "holder": "c@desk", "session": "c", "expires_in": TTL}
     for voter in three[:2]:
-        voter.request = lambda *_args: refusal  # type: ignore[method-assign]
+        voter.lease_request = lambda _fields: other  # type: ignore[method-assign]
     assert refused(lease).details["holder"] == "c@desk"
-    assert three[2].grant.session == ""
+    assert sessions(three) == ["", "", ""]
     assert lease.remaining() == 0.0
 
 
@@ -125,14 +136,20 @@ def test_voters_that_fall_silent_after_the_first_question_are_no_majority(
     class Fading(MemoryVoter):
         """Answers what it is asked first only."""
 
-        def read(self) -> dict[str, t.Any]:
-            answer = super().read()
-            self.mode = mode
+        def lease_read(self, fields: Fields) -> Answer:
+            self.grant = Grant()
+            answer = super().lease_read(fields)
+            self.lease_request = self.fail  # type: ignore[method-assign]
             return answer
+
+        def fail(self, fields: Fields) -> Answer:
+            if mode == "deaf":
+                super().lease_request(fields)
+            raise Unheard("it is silent")
 
     voters = [three[0], Fading(clock), Fading(clock)]
     assert refused(lease_of(voters, clock, "a")).code == "no_quorum"
-    assert voters[0].grant.session == "", "what was won is given back"
+    assert sessions(voters) == ["", "", ""], "what was won is given back"
 
 
 def test_renewal_begins_anew_with_the_same_term(voters: list[MemoryVoter], clock: Clock) -> None:
@@ -149,9 +166,7 @@ def test_a_renewal_that_comes_too_late_is_a_loss(voters: list[MemoryVoter], cloc
     lease.acquire()
     clock.now += TTL
     lease_of(voters, clock, "b").acquire()
-    with pytest.raises(LeaseError) as caught:
-        lease.renew()
-    assert caught.value.code == "lease_lost"
+    assert "b@desk" in lost(lease).msg
     assert lease.remaining() == 0.0
 
 
@@ -160,8 +175,7 @@ def test_a_renewal_without_a_majority_keeps_what_is_left(three: list[MemoryVoter
     lease.acquire()
     clock.now += 5
     three[0].mode = three[1].mode = "down"
-    with pytest.raises(LeaseError, match="lost"):
-        lease.renew()
+    assert "1 of 3 voters" in lost(lease).msg
     assert lease.remaining() == pytest.approx(0.95 * TTL - 5)
 
 
@@ -179,8 +193,9 @@ def test_a_majority_that_answers_too_late_is_no_lease(three: list[MemoryVoter], 
     for voter in three:
         voter.latency = 6.0
     lease = lease_of(three, clock, "a")
-    assert refused(lease).code in ("no_quorum", "lease_lost")
-    assert all(voter.grant.session == "" for voter in three)
+    error = refused(lease)
+    assert (error.code, "too late" in error.msg) == ("no_quorum", True)
+    assert sessions(three) == ["", "", ""]
 
 
 def test_require_asks_nobody_while_there_is_time(voters: list[MemoryVoter], clock: Clock) -> None:
@@ -201,7 +216,7 @@ def test_require_renews_when_time_is_short(voters: list[MemoryVoter], clock: Clo
 
 
 def test_require_never_returns_with_less_than_was_required(clock: Clock) -> None:
-    voter = MemoryVoter(clock)
+    voter = remembering(clock, 1)[0]
     lease = lease_of([voter], clock, "a")
     lease.acquire()
     clock.now += 12
@@ -228,9 +243,71 @@ def test_why_a_voter_could_not_vote_is_told(clock: Clock) -> None:
     """It answers the question, cannot keep its vote, and answers again when the lease is given back."""
 
     class Full(MemoryVoter):
-        def request(self, *_args: t.Any) -> dict[str, t.Any]:
-            raise HypervisorError("hv1: No space left on device")
+        def lease_request(self, _fields: Fields) -> Answer:
+            raise Unheard("hv1: No space left on device")
 
-    error = refused(lease_of([Full(clock)], clock, "a"))
+    full = Full(clock)
+    full.grant = Grant()
+    error = refused(lease_of([full], clock, "a"))
     assert error.code == "no_quorum"
     assert "hv1: No space left on device" in error.msg
+    assert error.details["quorum"] == {"needed": 1, "acks": 0, "silent": {"v0": "hv1: No space left on device"}}
+
+
+# -- what is given back stays given back
+
+
+def test_nothing_is_renewed_after_it_was_given_back(three: list[MemoryVoter], clock: Clock) -> None:
+    """Though two voters did not hear of it and would renew."""
+    lease = lease_of(three, clock, "a")
+    lease.acquire()
+    three[0].mode = three[1].mode = "down"
+    lease.release()
+    three[0].mode = three[1].mode = "up"
+    lost(lease)
+    with pytest.raises(LeaseError):
+        lease.require(1.0)
+    assert lease.remaining() == 0.0
+
+
+def test_a_renewal_under_way_does_not_revive_what_is_given_back(three: list[MemoryVoter], clock: Clock) -> None:
+    lease = lease_of(three, clock, "a")
+    lease.acquire()
+
+    def meanwhile(question: Ask) -> t.Any:
+        answers = MemoryVoters(three).ask(question)
+        lease.release()
+        return answers
+
+    with pytest.raises(LeaseError) as caught:
+        drive(lease.renewing(), meanwhile)
+    assert caught.value.code == "lease_lost"
+    assert lease.remaining() == 0.0
+
+
+def test_a_leader_that_campaigns_anew_and_fails_has_no_lease(three: list[MemoryVoter], clock: Clock) -> None:
+    lease = lease_of(three, clock, "a")
+    lease.acquire()
+    three[0].lease_request = three[1].lease_request = _unheard  # type: ignore[method-assign]
+    assert refused(lease).code == "no_quorum"
+    assert lease.remaining() == 0.0, "the voters that it had won have been told that it gave up"
+
+
+def _unheard(_fields: Fields) -> Answer:
+    raise Unheard("it is silent")
+
+
+def test_no_term_is_asked_for_twice(three: list[MemoryVoter], clock: Clock) -> None:
+    """Else what comes late of a campaign that failed would be taken for a part of the next one."""
+    asked: list[int] = []
+
+    def noting(fields: Fields) -> Answer:
+        asked.append(fields["term"])
+        raise Unheard("its question was lost")
+
+    for voter in three:
+        voter.lease_request = noting  # type: ignore[method-assign]
+    lease = lease_of(three, clock, "a")
+    for _campaign in range(2):
+        refused(lease)
+    assert asked == [1, 1, 1, 2, 2, 2]

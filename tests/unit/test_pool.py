@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.observe import observe
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError, HypervisorError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.observed import Record
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MAX_LINE
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool, in_parallel, raise_together
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session, Transport
@@ -54,7 +55,7 @@ def test_a_request_is_one_line(world: World) -> None:
     [line] = transport.asked
     assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
     assert json.loads(line) == {
-        "protocol": 3,
+        "protocol": 4,
         "id": 1,
         "verbs": [{"verb": "x", "text": "a\nb"}],
         "resource": "demo",
@@ -195,7 +196,7 @@ def test_one_trip_per_hypervisor_observes_all(world: World) -> None:
     world.drivers["hv1"].add_foreign("web")
     world.drivers["hv2"].add_foreign("other-m", {"resource": "other", "member": "m"})
     with Pool(HYPERVISORS, world.connect) as pool:
-        seen = observe(pool, "demo")
+        seen = observe(pool, "demo", Record())
     assert world.exchanges == 3
     assert [hv.name for hv in seen.hypervisors] == ["hv1", "hv2", "hv3"]
     assert [hv.reserved_memory_mb for hv in seen.hypervisors] == [128, 128, 0]
@@ -210,7 +211,7 @@ def test_an_observation_that_fails_anywhere_is_none(world: World) -> None:
     for name in ("hv1", "hv3"):
         world.drivers[name].domains = broken  # type: ignore[method-assign]
     with Pool(HYPERVISORS, world.connect) as pool, pytest.raises(EnsembleError) as caught:
-        observe(pool, "demo")
+        observe(pool, "demo", Record())
     assert caught.value.code == "libvirt"
     assert "hv1: libvirtd is down" in caught.value.msg
     assert "hv3: libvirtd is down" in caught.value.msg

@@ -168,7 +168,7 @@ def test_a_disk_names_its_driver_from_the_first_moment_to_the_last(tmp_path: pat
 def test_what_was_never_a_members_folder_is_no_artefact_and_is_forgotten(tmp_path: pathlib.Path) -> None:
     (tmp_path / "demo" / "members" / ".new-head-0").mkdir(parents=True)
     assert folder.artefacts_of(str(tmp_path), "demo", "lxc") == []
-    Records(str(tmp_path), "demo").forget()
+    Records(str(tmp_path), "demo").forget((1, 1))
     assert not (tmp_path / "demo" / "members").exists()
 
 

@@ -10,6 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.rights import BOOT
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.serve import MAX_VERBS, handle, serve
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.verbs import Host
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import MAX_LINE, PROTOCOL, VERSION
@@ -66,16 +67,16 @@ def test_hello(host: Host) -> None:
         b"[" * 100_000 + b"\n",
         b'{"a":' * 100_000 + b"\n",
         b"1" * 5000 + b"\n",
-        b'{"protocol": 3, "id": ' + b"[" * 100_000 + b"}\n",
-        b'{"protocol": 3}\n',
-        b'{"protocol": 3, "verbs": null}\n',
-        b'{"protocol": 3, "verbs": []}\n',
-        b'{"protocol": 3, "verbs": {}}\n',
-        b'{"protocol": 3, "verbs": "hello"}\n',
-        b'{"protocol": 3, "verbs": [7, null, []]}\n',
-        b'{"protocol": 3, "verbs": [{"verb": "hello"}], "colour": 1}\n',
-        b'{"protocol": 3, "verbs": [{"verb": []}]}\n',
-        b'{"protocol": 3, "verbs": [{"verb": {}}]}\n',
+        b'{"protocol": 4, "id": ' + b"[" * 100_000 + b"}\n",
+        b'{"protocol": 4}\n',
+        b'{"protocol": 4, "verbs": null}\n',
+        b'{"protocol": 4, "verbs": []}\n',
+        b'{"protocol": 4, "verbs": {}}\n',
+        b'{"protocol": 4, "verbs": "hello"}\n',
+        b'{"protocol": 4, "verbs": [7, null, []]}\n',
+        b'{"protocol": 4, "verbs": [{"verb": "hello"}], "colour": 1}\n',
+        b'{"protocol": 4, "verbs": [{"verb": []}]}\n',
+        b'{"protocol": 4, "verbs": [{"verb": {}}]}\n',
     ],
     ids=lambda line: repr(line[:40]),
 )
@@ -89,13 +90,13 @@ READ_ONLY = {"hello", "record_read"}
 @pytest.mark.parametrize("verb", sorted(GOOD))
 def test_read_only_every_other_verb_is_refused_before_its_token_is_kept(tmp_path: pathlib.Path, verb: str) -> None:
     host = host_at(tmp_path, "hv1")
-    host.read_only = True
+    host.rights = BOOT
     request = {**WRITE, "token": [9, 9], "verbs": [{"verb": "hello"}, {"verb": verb, **GOOD[verb]}]}
     answer = talk(host, request)[0]
     if verb in READ_ONLY:
         assert [result["ok"] for result in answer["results"]] == [True, True]
     else:
-        assert answer["error"]["code"] == "read_only"
+        assert answer["error"]["code"] == "no_right"
         assert verb in answer["error"]["msg"]
     assert not (tmp_path / "hv1" / "demo").exists()
     assert driver_of(host).calls == []
@@ -104,7 +105,7 @@ def test_read_only_every_other_verb_is_refused_before_its_token_is_kept(tmp_path
 @pytest.mark.parametrize("depth", [200, 500, 800, 900, 950, 980, 990])
 def test_a_deep_identifier_comes_back_or_is_refused(host: Host, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
-    line = b'{"protocol": 3, "id": ' + nested + b', "verbs": [{"verb": "hello"}]}\n'
+    line = b'{"protocol": 4, "id": ' + nested + b', "verbs": [{"verb": "hello"}]}\n'
     answer = talk(host, line)[0]
     assert ("results" in answer) != ("error" in answer)
 
@@ -122,7 +123,7 @@ def test_a_line_at_the_limit_is_read(host: Host) -> None:
 
 
 def test_a_truncated_last_line_is_answered(host: Host) -> None:
-    answers = talk(host, end=b'{"protocol": 3')
+    answers = talk(host, end=b'{"protocol": 4')
     assert "truncated" in answers[-1]["error"]["msg"]
     assert len(answers) == 2
 

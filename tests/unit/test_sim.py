@@ -177,14 +177,16 @@ def test_a_slow_hypervisor_takes_its_time_and_keeps_the_deadline(pool: Simulated
     assert slept == [1.5, 1.0]
     with pytest.raises(HypervisorError):
         session.call("hello", 2.0)
-    assert session_to(pool, "hv1").call("record_read", 2.0, resource="demo") == {"version": 1}, "it acted all the same"
+    assert session_to(pool, "hv1").call("record_read", 2.0, resource="demo") == {"version": 1, "token": [1, 1]}, (
+        "it acted all the same"
+    )
 
 
 def test_a_lost_reply(pool: Simulated) -> None:
     pool.faults("hv1", {"kind": "lost_reply", "times": 1})
     with pytest.raises(HypervisorError):
         session_to(pool, "hv1").call("record_write", 1.0, {"record": {"version": 1}}, **WRITE)
-    assert session_to(pool, "hv1").call("record_read", 2.0, resource="demo") == {"version": 1}
+    assert session_to(pool, "hv1").call("record_read", 2.0, resource="demo") == {"version": 1, "token": [1, 1]}
 
 
 def test_a_verb_that_fails_once_for_one_member(pool: Simulated) -> None:

@@ -65,11 +65,19 @@ def converged(pool: Simulated) -> bool:
     return (pool.states(), pool.disks()) == (dict.fromkeys(pool.names(), "running"), whole)
 
 
+def one_after_another(pool: Simulated) -> bool:
+    """No hypervisor obeyed anybody after it had obeyed a later leader."""
+    obeyed = pool.obeyed()
+    assert sorted(obeyed) == [hv.name for hv in pool.resource.pool]
+    return all(tokens == sorted(tokens) for tokens in obeyed.values())
+
+
 def test_the_one_that_waits_finds_nothing_to_do(pool: Simulated) -> None:
     ends = [end for _pid, end in together(pool, 30.0, count=3)]
     assert [end["code"] for end in ends] == ["", "", ""], ends
     assert sorted(end["actions"] for end in ends) == [0, 0, 3 * len(pool.names())]
     assert converged(pool)
+    assert one_after_another(pool)
 
 
 def test_the_one_that_does_not_wait_names_the_other(pool: Simulated) -> None:
@@ -82,3 +90,13 @@ def test_the_one_that_does_not_wait_names_the_other(pool: Simulated) -> None:
             assert end["code"] == "lease_held"
             assert f"(pid {winner})" in end["msg"], (pid, end)
     assert converged(pool)
+    assert one_after_another(pool)
+
+
+def test_two_controllers_whose_pool_was_founded_already(pool: Simulated) -> None:
+    pool.run("started")
+    pool.run("stopped")
+    ends = [end for _pid, end in together(pool, 30.0)]
+    assert [end["code"] for end in ends] == ["", ""], ends
+    assert converged(pool)
+    assert one_after_another(pool)

@@ -34,13 +34,19 @@ GOOD: dict[str, dict[str, t.Any]] = {
     "image_take": {"name": "node", "format": "tar", "checksum": "0" * 64},
     "image_prune": {"keep": ["node"], "check": True},
     "lease_read": {},
-    "lease_request": {"term": 1, "session": "desk/1", "holder": "me@desk (pid 1)", "ttl": 15.0},
-    "lease_release": {"session": "desk/1"},
+    "lease_request": {
+        **{"epoch": 1, "term": 1, "session": "desk/1", "holder": "me@desk (pid 1)"},
+        **{"ttl": 15.0, "founding": True},
+    },
+    "lease_release": {"session": "desk/1", "term": 1},
+    "lease_wish": {"session": "laptop/1", "holder": "you@laptop (pid 2)", "person": True, "seconds": 20},
+    "voter_join": {"epoch": 1, "term": 4, "ttl": 15.0},
     "record_read": {},
     "record_write": {"record": {"version": 1}},
     "secrets_read": {},
-    "secrets_add": {"secrets": {"munge.key": "c2VjcmV0", "host_key/head-0": "x"}},
-    "voters_write": {"self": "hv2", "voters": [VOTER]},
+    "secrets_write": {"secrets": {"munge.key": "c2VjcmV0", "host_key/head-0": "x"}, "version": 1},
+    "voters_write": {"self": "hv2", "voters": [VOTER], "epoch": 1, "backend": "quorum", "cluster": ""},
+    "agent_key_write": {"key": PAIR.public},
     "forget": {},
     "prepare": {"member": "head-0", "spec": SPEC, "seed": SEED},
     "define": {"member": "head-0", "spec": SPEC, "roles": ["head"], "stateful": True, "autostart": True},
@@ -79,13 +85,39 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("lease_request", {"session": "a b"}, "session"),
     ("lease_request", {"holder": "a\nb"}, "holder"),
     ("lease_request", {"ttl": 1}, "ttl"),
+    ("lease_request", {"ttl": 2.9}, "ttl"),
+    ("lease_request", {"ttl": 3601}, "ttl"),
     ("lease_request", {"ttl": "long"}, "ttl"),
+    ("lease_request", {"epoch": None}, "epoch"),
+    ("lease_request", {"epoch": 0}, "epoch"),
+    ("lease_request", {"founding": "yes"}, "founding"),
+    ("lease_wish", {"session": None}, "session"),
+    ("lease_wish", {"holder": "a\nb"}, "holder"),
+    ("lease_wish", {"person": 1}, "person"),
+    ("lease_wish", {"seconds": 301}, "seconds"),
+    ("lease_wish", {"seconds": -1}, "seconds"),
+    ("voter_join", {"epoch": 0}, "epoch"),
+    ("voter_join", {"term": None}, "term"),
+    ("voter_join", {"ttl": 1}, "ttl"),
+    ("voter_join", {"founding": 1}, "founding"),
     ("lease_release", {"session": 7}, "session"),
+    ("lease_release", {"term": None}, "term"),
+    ("lease_release", {"term": -1}, "term"),
     ("record_write", {"record": None}, "record"),
     ("record_write", {"record": [1]}, "record"),
-    ("secrets_add", {"secrets": [1]}, "secrets"),
-    ("secrets_add", {"secrets": {"../../etc/passwd": "x"}}, "secrets.../../etc/passwd"),
-    ("secrets_add", {"secrets": {"a": 7}}, "secrets.a"),
+    ("secrets_write", {"secrets": [1]}, "secrets"),
+    ("secrets_write", {"secrets": {"../../etc/passwd": "x"}}, "secrets.../../etc/passwd"),
+    ("secrets_write", {"secrets": {"a": 7}}, "secrets.a"),
+    ("secrets_write", {"version": None}, "version"),
+    ("secrets_write", {"version": 0}, "version"),
+    ("agent_key_write", {"key": "no key"}, "key"),
+    ("agent_key_write", {"key": 'command="x" ssh-ed25519 AAAA'}, "key"),
+    ("agent_key_write", {"key": "ssh-ed25519 AAAA\nssh-rsa BBBB"}, "key"),
+    ("agent_key_write", {"key": "ssh-ed25519 AAAA ensemble-agent:other"}, "key"),
+    ("voters_write", {"epoch": None}, "epoch"),
+    ("voters_write", {"epoch": 0}, "epoch"),
+    ("voters_write", {"backend": "paxos"}, "backend"),
+    ("voters_write", {"cluster": "a\nb"}, "cluster"),
     ("voters_write", {"self": "a b"}, "self"),
     ("voters_write", {"self": None}, "self"),
     ("voters_write", {"voters": []}, "voters"),
@@ -224,18 +256,41 @@ def test_the_lease_verbs(host: Host) -> None:
     assert value(host, "lease_read")["term"] == 0
     assert value(host, "lease_request")["granted"] is True
     assert value(host, "lease_read")["holder"] == "me@desk (pid 1)"
+    wanted = {"session": "laptop/1", "holder": "you@laptop (pid 2)", "person": True}
+    assert value(host, "lease_wish")["wanted"].items() > wanted.items()
+    assert value(host, "lease_read")["wanted"].items() > wanted.items()
+    assert value(host, "voter_join")["term"] == 1, "it has its memory"
     assert value(host, "lease_release")["session"] == ""
+
+
+def test_a_voter_without_memory_is_given_it_back(host: Host) -> None:
+    joined = value(host, "voter_join")
+    assert (joined["blank"], joined["term"], joined["session"], joined["founding"]) == (False, 4, "", False)
+    assert ask(host, "lease_request", {**GOOD["lease_request"], "term": 5})["value"]["reason"] == "founded"
+    later = {**GOOD["lease_request"], "term": 5, "founding": False}
+    assert ask(host, "lease_request", later)["value"]["reason"] == "abstains"
+
+
+def test_the_agents_key_is_let_in_until_the_resource_is_forgotten(host: Host) -> None:
+    assert value(host, "agent_key_write") == {"changed": True}
+    assert value(host, "agent_key_write") == {"changed": False}
+    assert value(host, "lease_read")["agent_key"] == PAIR.public
+    value(host, "forget")
+    assert value(host, "lease_read")["agent_key"] == ""
 
 
 def test_the_record_and_the_secrets(host: Host) -> None:
     assert value(host, "record_read") == {}
     value(host, "record_write")
-    assert ask(host, "record_write", GOOD["record_write"])["error"]["code"] == "record_changed"
-    assert value(host, "record_read") == {"version": 1}
-    added = value(host, "secrets_add")["secrets"]
-    assert added == GOOD["secrets_add"]["secrets"] == value(host, "secrets_read")["secrets"]
+    assert value(host, "record_write") == {}, "the answer to the first attempt may have been lost"
+    other = {"record": {"version": 1, "digest": "x"}}
+    assert ask(host, "record_write", other)["error"]["code"] == "record_changed"
+    assert value(host, "record_read") == {"version": 1, "token": [1, 1]}
+    assert value(host, "secrets_read") == {}
+    value(host, "secrets_write")
+    assert value(host, "secrets_read") == {**GOOD["secrets_write"], "token": [1, 1]}
     value(host, "forget")
-    assert value(host, "secrets_read")["secrets"] == {}
+    assert value(host, "secrets_read") == {"secrets": {}, "version": 2, "token": [1, 1]}
 
 
 def test_the_voters_are_known_by_their_digest_until_they_are_forgotten(host: Host) -> None:

@@ -114,7 +114,14 @@ def host_at(folder: pathlib.Path, name: str) -> Host:
     names.mkdir(parents=True, exist_ok=True)
     write_json(str(names / "node.json"), {"tar": {"sha256": IMAGE, "source": {}}})
     templates = Templates(str(state / ".templates"))
-    return Host({"lxc": WatchedDriver(str(state))}, str(state), name, str(state / ".run"), templates=templates)
+    return Host(
+        {"lxc": WatchedDriver(str(state))},
+        str(state),
+        name,
+        str(state / ".run"),
+        templates=templates,
+        authorized_keys=str(state / ".ssh" / "authorized_keys"),
+    )
 
 
 def driver_of(host: Host) -> WatchedDriver:

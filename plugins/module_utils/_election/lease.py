@@ -1,162 +1,118 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""A lease on a majority of voters: clock and voters are injected, so that the protocol can be driven by a simulator.
-
-With one voter this is a plain lease on that host. The rules are numbered in docs/election.md.
-"""
+"""The quorum lease for real: the protocol, driven over whatever reaches the voters."""
 
 from __future__ import annotations
 
 import threading
 import typing as t
-from dataclasses import dataclass
 
-from .._model.errors import EnsembleError, LeaseError
+from .._model.errors import LeaseError
+from .quorum import Answers, Ask, Held, QuorumProtocol, Step
+from .store import Identity, Lease, Token, View
 
-#: share of the ttl within which a majority must have answered (rule 6): leaves room for clock drift
-SAFE_SHARE = 0.95
-Token = t.Tuple[int, int]
-
-
-class VoterClient(t.Protocol):
-    """One voter as a controller sees it; every method may raise EnsembleError when it does not answer."""
-
-    def read(self) -> t.Mapping[str, t.Any]:
-        """term, session, holder, expires_in, config_epoch; writes nothing."""
-
-    def request(self, term: int, session: str, holder: str, ttl: float) -> t.Mapping[str, t.Any]:
-        """granted, reason and the same fields after the decision."""
-
-    def release(self, session: str) -> t.Mapping[str, t.Any]:
-        """The same fields after the release."""
+_R = t.TypeVar("_R")
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who asks: `session` is node + boot + run, `holder` is what a person reads."""
-
-    session: str
-    holder: str
-
-
-class Lease:
-    """One session's lease on one resource. `clock` is monotonic, in seconds, and counts suspension."""
-
-    def __init__(
-        self, voters: t.Sequence[VoterClient], identity: Identity, ttl: float, clock: t.Callable[[], float]
-    ) -> None:
-        self._voters = voters
-        self._identity = identity
-        self._ttl = ttl
-        self._clock = clock
-        self._until = 0.0
-        self._token: Token = (0, 0)
-        self._guard = threading.Lock()
-        self._silence: list[str] = []
+class Voters(t.Protocol):
+    """All voters, asked side by side."""
 
     @property
-    def token(self) -> Token:
-        """(config epoch, term): the fencing token, valid while `remaining` is positive."""
-        return self._token
+    def names(self) -> t.Sequence[str]: ...
 
-    def remaining(self) -> float:
-        """Seconds for which nobody else can hold the lease."""
-        return max(0.0, self._until - self._clock())
+    def ask(self, question: Ask) -> Answers:
+        """Every voter's answer or why there is none, within a deadline of its own."""
+
+    def close(self) -> None: ...
+
+
+def drive(step: Step[_R], ask: t.Callable[[Ask], Answers]) -> _R:
+    """Run a step of the protocol to its end."""
+    try:
+        question = next(step)
+        while True:
+            question = step.send(ask(question))
+    except StopIteration as end:
+        return t.cast("_R", end.value)
+
+
+class QuorumLease(Lease):
+    """A lease on a majority of voters; safe to share between the thread that works and the one that renews.
+
+    Attributes:
+        founding: it is the first lease of all: the voters are to be pinned before anything else is done.
+    """
+
+    def __init__(
+        self,
+        voters: Voters,
+        epoch: int,
+        identity: Identity,
+        ttl: float,
+        clock: t.Callable[[], float],
+        config: str = "",
+    ) -> None:
+        super().__init__(identity, ttl, clock)
+        self._voters = voters
+        self._protocol = QuorumProtocol(voters.names, epoch, identity, ttl, clock, config)
+        self._guard = threading.Lock()
+        self.founding = False
 
     def acquire(self) -> None:
-        """Win a new term on a majority of the configured voters.
-
-        Raises:
-            LeaseError: `lease_held` naming the holder, or `no_quorum`; nothing was changed then.
-        """
-        answers = self._ask(lambda voter: voter.read())
-        self._need_majority(len(answers))
-        held = [
-            answer for answer in answers if answer["expires_in"] > 0 and answer["session"] != self._identity.session
-        ]
-        if held:
-            raise _held(max(held, key=lambda answer: float(answer["expires_in"])))
-        term = 1 + max(int(answer["term"]) for answer in answers)
-        epoch = max(int(answer["config_epoch"]) for answer in answers)
-        self._campaign(term, epoch)
-
-    def _campaign(self, term: int, epoch: int) -> None:
-        begun = self._clock()
-        identity = self._identity
-        answers = self._ask(lambda voter: voter.request(term, identity.session, identity.holder, self._ttl))
-        granted = [answer for answer in answers if answer["granted"]]
-        if len(granted) <= len(self._voters) // 2 or self._clock() > begun + SAFE_SHARE * self._ttl:
-            silence = self._silence
-            self.release()
-            self._silence = silence  # why there was no majority, not who was told that it is over
-            refused = [answer for answer in answers if not answer["granted"]]
-            if refused and len(granted) <= len(self._voters) // 2:
-                raise _held(refused[0])
-            self._need_majority(len(granted))
-            raise LeaseError(
-                "the voters answered too late to hold the lease safely. Nothing was changed; look after the load of "
-                "the hypervisors that vote, or declare a longer election.ttl.",
-                code="no_quorum",
-            )
-        with self._guard:
-            self._token = (epoch, term)
-            self._until = begun + SAFE_SHARE * self._ttl
+        drive(self.acquiring(), self._voters.ask)
 
     def renew(self) -> None:
-        """Extend the lease by a majority of the voters.
-
-        Raises:
-            LeaseError: `lease_lost`, the majority has another holder or does not answer.
-        """
-        begun = self._clock()
-        term, identity = self._token[1], self._identity
-        answers = self._ask(lambda voter: voter.request(term, identity.session, identity.holder, self._ttl))
-        if sum(bool(answer["granted"]) for answer in answers) <= len(self._voters) // 2:
-            raise LeaseError("the lease was lost: no majority of the voters renewed it", code="lease_lost")
-        with self._guard:
-            self._until = max(self._until, begun + SAFE_SHARE * self._ttl)
-
-    def require(self, seconds: float) -> None:
-        """Make sure that the lease covers the next request.
-
-        Raises:
-            LeaseError: `lease_lost`.
-        """
-        if self.remaining() < seconds:
-            self.renew()
-        if self.remaining() < seconds:
-            raise LeaseError("the lease was lost: its voters answer too late to renew it in time", code="lease_lost")
+        drive(self.renewing(), self._voters.ask)
 
     def release(self) -> None:
-        """Give the lease back on every voter that answers; what does not answer expires by itself."""
-        self._until = 0.0
-        self._ask(lambda voter: voter.release(self._identity.session))
+        drive(self.releasing(), self._voters.ask)
 
-    def _ask(self, question: t.Callable[[VoterClient], t.Mapping[str, t.Any]]) -> list[t.Mapping[str, t.Any]]:
-        answers = []
-        self._silence = []
-        for voter in self._voters:
-            try:
-                answers.append(question(voter))
-            except EnsembleError as error:  # no vote; the majority counts configured voters
-                self._silence.append(error.msg)
-        return answers
+    def acquiring(self) -> Step[None]:
+        """A campaign that fails gives back all that this session holds, so nothing is believed from its start on."""
+        self._give_up()
+        held = yield from self._protocol.acquiring()
+        with self._guard:
+            self._keep(held)
 
-    def _need_majority(self, count: int) -> None:
-        if count <= len(self._voters) // 2:
-            raise LeaseError(
-                f"{count} of {len(self._voters)} voters answer, a majority is needed. Nothing was changed; look after "
-                "the hypervisors that vote" + (": " + "; ".join(self._silence) if self._silence else "."),
-                code="no_quorum",
-                silent=list(self._silence),
-            )
+    def renewing(self) -> Step[None]:
+        """What is left of the lease stays when that fails; one that was given back meanwhile is not revived."""
+        token = self.token
+        if not token[1]:
+            raise LeaseError("there is no lease to renew", code="lease_lost")
+        held = yield from self._protocol.renewing(token[1])
+        with self._guard:
+            if self.token != token:
+                raise LeaseError("the lease was given back while it was renewed", code="lease_lost")
+            self._keep(held)
 
+    def releasing(self) -> Step[None]:
+        term = self._give_up()
+        yield from self._protocol.releasing(term)
 
-def _held(answer: t.Mapping[str, t.Any]) -> LeaseError:
-    return LeaseError(
-        f"{answer['holder'] or 'somebody'} is at work on this resource (for at most {answer['expires_in']:.0f} s more "
-        "unless renewed). Nothing was changed; run again when it is done.",
-        code="lease_held",
-        holder=answer["holder"],
-        expires_in=answer["expires_in"],
-    )
+    def adopt(self, token: Token) -> None:
+        held, session, ttl = drive(self._protocol.adopting(token), self._voters.ask)
+        with self._guard:
+            self.identity, self.ttl = Identity(session, self.identity.holder), ttl
+            self._protocol.identity, self._protocol.ttl = self.identity, ttl
+            self._keep(held)
+
+    def _give_up(self) -> int:
+        """Believe in no lease any more. Returns the term that it had."""
+        with self._guard:
+            term, self.token, self._until = self.token[1], (0, 0), 0.0
+        return term
+
+    def _keep(self, held: Held) -> None:
+        """The caller holds the guard."""
+        self.token, self.quorum, self.wanted = held.token, held.quorum, held.wanted
+        self.founding = self.founding or held.founding
+        self._hold(held.begun, held.share)
+
+    def view(self) -> View:
+        return drive(self._protocol.viewing(), self._voters.ask)
+
+    def wish(self, seconds: float, person: bool) -> None:
+        drive(self._protocol.wishing(seconds, person), self._voters.ask)
+
+    def close(self) -> None:
+        self._voters.close()

@@ -8,7 +8,7 @@ import math
 import time
 import typing as t
 
-from .._election.lease import Lease
+from .._election.store import Lease
 from .._model.errors import EnsembleError
 from .._model.image import ImageSource
 from .._model.protocol import MEMBERS_AT_ONCE
@@ -25,15 +25,13 @@ BATCH_TIMEOUT = 120.0
 class Applier:
     """Sends the plan's actions; remembers which of them were done and how long each verb took."""
 
-    def __init__(
-        self, pool: Pool, resource: str, lease: Lease, generation: int, ttl: float, images: Sources | None = None
-    ) -> None:
+    def __init__(self, pool: Pool, resource: str, lease: Lease, generation: int, images: Sources | None = None) -> None:
         """`images` tells where images come from that a plan has fetched."""
         self._pool = pool
         self._resource = resource
         self._lease = lease
         self._generation = generation
-        self._cover = ttl / 5
+        self._cover = lease.ttl / 5
         self._images = images or {}
         self.done: list[Action] = []
         self.seconds: dict[str, float] = {}

@@ -13,10 +13,8 @@ import typing as t
 from .._model.declaration import Access, Member, Resource
 from .._model.stacks import STACKS
 from .._pool.keys import generate_key_pair, known_hosts_line, public_line
-from .._pool.session import Session
 
 MEMBER_KEY = "member_key"
-_TRIP_TIMEOUT = 30.0
 
 
 def host_key_name(member: str) -> str:
@@ -27,11 +25,6 @@ def host_key_name(member: str) -> str:
 def cache_dir(resource: str) -> str:
     """Where a controller keeps its copies; empty or lost, the next run fills it again."""
     return os.path.join(os.path.expanduser("~"), ".cache", "ensemble", resource)
-
-
-def read_secrets(voter: Session, resource: str) -> dict[str, str]:
-    """Name -> secret; empty before the first start."""
-    return t.cast("dict[str, str]", voter.call("secrets_read", _TRIP_TIMEOUT, resource=resource)["secrets"])
 
 
 def missing_secrets(resource: Resource, have: t.Mapping[str, str]) -> dict[str, str]:
@@ -57,7 +50,7 @@ def write_cache(resource: Resource, have: t.Mapping[str, str]) -> None:
     os.chmod(folder, 0o700)
     key = os.path.join(folder, "id_ed25519")
     known_hosts = os.path.join(folder, "known_hosts")
-    _write(key, have[MEMBER_KEY].encode())
+    write_private(key, have[MEMBER_KEY].encode())
     lines, entries = [], []
     for member in resource.members:
         if member.access is not None:
@@ -70,12 +63,14 @@ def write_cache(resource: Resource, have: t.Mapping[str, str]) -> None:
             continue
         lines.append(known_hosts_line(member.spec.address, Access().port, public_line(private)))
         entries.append(f"Host {resource.domain(member.name)} {member.name}\n  HostName {member.spec.address}\n")
-    _write(known_hosts, "".join(lines).encode())
+    write_private(known_hosts, "".join(lines).encode())
     common = f"Host *\n  User root\n  IdentityFile {key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n"
-    _write(os.path.join(folder, "ssh_config"), ("".join(entries) + common + "  StrictHostKeyChecking yes\n").encode())
+    write_private(
+        os.path.join(folder, "ssh_config"), ("".join(entries) + common + "  StrictHostKeyChecking yes\n").encode()
+    )
     for name, _length in STACKS[resource.stack].secrets:
         if name in have:
-            _write(os.path.join(folder, "secrets", name), base64.b64decode(have[name]))
+            write_private(os.path.join(folder, "secrets", name), base64.b64decode(have[name]))
 
 
 def _own_entry(resource: Resource, member: Member, access: Access) -> str:
@@ -98,7 +93,7 @@ def remove_cache(resource: str) -> None:
         os.rmdir(parent)
 
 
-def _write(path: str, body: bytes) -> None:
+def write_private(path: str, body: bytes) -> None:
     """Replace a file of mode 0600 atomically, if it differs."""
     try:
         with open(path, "rb") as stream:

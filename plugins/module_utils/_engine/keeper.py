@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""Holding the lease for the length of one run: acquired with patience, renewed beside the work, always released."""
+"""Holding a lease while work is done: won within some patience, renewed in the background, given back at the end."""
 
 from __future__ import annotations
 
@@ -13,117 +13,108 @@ import time
 import typing as t
 import uuid
 
-from .._election.lease import Identity, Lease
-from .._model.errors import HypervisorError, LeaseError
-from .._pool.session import Session
+from .._election.policy import RENEWALS
+from .._election.store import Identity, Lease, Token
+from .._model.errors import LeaseError
 
-_TRIP_TIMEOUT = 10.0
-_POLL = 0.25
-
-
-class SessionVoter:
-    """A voter behind a session to its host program.
-
-    It shares the session of the work until the first renewal, which most runs never see: another host program costs as
-    much as all that a converged run asks.
-
-    Args:
-        beside: opens a session of its own.
-    """
-
-    def __init__(self, session: Session, resource: str, beside: t.Callable[[], Session]) -> None:
-        self._session = session
-        self._resource = resource
-        self._beside = beside
-        self._own: Session | None = None
-
-    def part(self) -> None:
-        """From now on over a session of its own, since renewal must not wait for the work.
-
-        Raises:
-            HypervisorError: it cannot be opened.
-        """
-        if self._own is None:
-            self._own = self._beside()
-            self._session = self._own
-
-    def close(self) -> None:
-        """End the session of its own, if there is one."""
-        if self._own is not None:
-            self._own.close()
-
-    def read(self) -> t.Mapping[str, t.Any]:
-        return self._call("lease_read", {})
-
-    def request(self, term: int, session: str, holder: str, ttl: float) -> t.Mapping[str, t.Any]:
-        return self._call("lease_request", {"term": term, "session": session, "holder": holder, "ttl": ttl})
-
-    def release(self, session: str) -> t.Mapping[str, t.Any]:
-        try:
-            return self._call("lease_release", {"session": session})
-        except HypervisorError:
-            if self._own is not None:
-                raise
-            self.part()  # the work's session broke, and others need not wait for the end of the lease
-            return self._call("lease_release", {"session": session})
-
-    def _call(self, verb: str, fields: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
-        return t.cast("t.Mapping[str, t.Any]", self._session.call(verb, _TRIP_TIMEOUT, fields, resource=self._resource))
+#: seconds between two attempts, first and longest
+_PAUSES = (0.1, 1.0)
+#: seconds for which a wish counts unless it is repeated
+_WISH_S = 20.0
 
 
-def this_run() -> Identity:
+def boottime() -> float:
+    """Seconds since boot, counting suspension; no wall clock can move it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def this_run(node: str | None = None) -> Identity:
     """A session id for this run of this controller, and the words by which a person knows it."""
-    node = socket.gethostname() or "controller"
+    host = socket.gethostname() or "controller"
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # an execution environment may run as an unnamed uid
         user = str(os.getuid())
-    return Identity(f"{node}/{uuid.uuid4()}", f"{user}@{node} (pid {os.getpid()})")
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        boot = stream.read().strip()
+    return Identity(f"{node or host}/{boot}/{uuid.uuid4()}", f"{user}@{host} (pid {os.getpid()})")
 
 
 @contextlib.contextmanager
-def held(voters: t.Sequence[SessionVoter], ttl: float, patience: float) -> t.Iterator[Lease]:
-    """The lease, renewed every ttl/3 in the background until the block ends.
+def held(
+    lease: Lease, patience: float, person: bool = False, part: t.Callable[[], None] | None = None
+) -> t.Iterator[None]:
+    """Win a lease and renew it every ttl/3 in the background until the block ends.
 
     Args:
-        voters: closed at the end.
         patience: seconds to wait for another run to end; a killed one's lease ends within its ttl.
+        person: ask the holder to yield meanwhile.
+        part: called before the first renewal, so that it need not wait for the work.
 
     Raises:
         LeaseError: it was not free in time, or no majority answers.
     """
-    lease = Lease(voters, this_run(), ttl, lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    win(lease, patience, person)
+    over = threading.Event()
+    thread = threading.Thread(target=_renew, args=(lease, over, part), daemon=True)
+    thread.start()
     try:
-        _acquire(lease, patience)
-        over = threading.Event()
-        thread = threading.Thread(target=_renew, args=(lease, voters, over, ttl / 3), daemon=True)
-        thread.start()
-        try:
-            yield lease
-        finally:
-            over.set()
-            thread.join(_TRIP_TIMEOUT)
-            lease.release()
+        yield
     finally:
-        for voter in voters:
-            voter.close()
+        over.set()
+        thread.join(lease.ttl)
+        lease.release()
 
 
-def _acquire(lease: Lease, patience: float) -> None:
+@contextlib.contextmanager
+def adopted(lease: Lease, token: Token) -> t.Iterator[None]:
+    """Work under a lease that the caller's own leader holds and renews.
+
+    Raises:
+        LeaseError: `lease_lost`, it is not valid any more.
+    """
+    lease.adopt(token)
+    yield
+
+
+def win(lease: Lease, patience: float, person: bool = False, ended: t.Callable[[float], bool] | None = None) -> None:
+    """Acquire a lease within some seconds, asking its holder to yield if a person is in need of it.
+
+    Args:
+        ended: waits some seconds, and says whether nobody is interested any more.
+
+    Raises:
+        LeaseError: as `Lease.acquire`.
+    """
     deadline = time.monotonic() + patience
+    pause, wished = _PAUSES[0], False
     while True:
         try:
             return lease.acquire()
         except LeaseError as error:
-            if error.code != "lease_held" or time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            # it is held, or voters abstain for a while that they name
+            waits = error.code == "lease_held" or error.details.get("expires_in")
+            if not waits or left <= 0 or (ended is not None and ended(0.0)):
+                if wished:
+                    lease.wish(0, person)
                 raise
-        time.sleep(_POLL)
+        if person:
+            lease.wish(_WISH_S, person)
+            wished = True
+        (ended or _sleep)(min(pause, max(0.0, left)))
+        pause = min(_PAUSES[1], 1.5 * pause)
 
 
-def _renew(lease: Lease, voters: t.Sequence[SessionVoter], over: threading.Event, interval: float) -> None:
-    while not over.wait(interval):
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _renew(lease: Lease, over: threading.Event, part: t.Callable[[], None] | None) -> None:
+    while not over.wait(lease.ttl / RENEWALS):
+        if part is not None:
+            part()
         # whoever works checks `require` before each request and meets the loss there
-        with contextlib.suppress(LeaseError, HypervisorError):
-            for voter in voters:
-                voter.part()
+        with contextlib.suppress(LeaseError):
             lease.renew()

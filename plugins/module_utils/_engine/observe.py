@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import typing as t
 
-from .._model.errors import EnsembleError
 from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
 from .._pool.pool import Pool, raise_together
 from .._pool.session import Session
@@ -14,29 +13,24 @@ from .._pool.session import Session
 OBSERVE_TIMEOUT = 30.0
 
 
-def observe(pool: Pool, resource: str) -> Observation:
-    """What is there for a resource on the whole pool; the record comes from the voter.
+def observe(pool: Pool, resource: str, record: Record) -> Observation:
+    """What is there for a resource on the whole pool.
+
+    Args:
+        record: as a majority of the voters keeps it.
 
     Raises:
         EnsembleError: a hypervisor could not look, or did not answer and the pool does not tolerate that; naming each.
     """
-    voter = pool.hypervisors[0].name
 
-    def look(session: Session) -> tuple[ObservedHypervisor, Record | None]:
-        verbs = [{"verb": "observe"}] + ([{"verb": "record_read"}] if session.hypervisor == voter else [])
-        results = session.batch(verbs, OBSERVE_TIMEOUT, resource=resource)
-        for result in results:
-            if not result["ok"]:
-                error = result["error"]
-                raise EnsembleError(f"{session.hypervisor}: {error['msg']}", code=error["code"], **error["details"])
-        record = Record.from_dict(results[1]["value"]) if len(results) > 1 else None
-        return hypervisor_from(session.hypervisor, resource, results[0]["value"]), record
+    def look(session: Session) -> ObservedHypervisor:
+        found = session.call("observe", OBSERVE_TIMEOUT, resource=resource)
+        return hypervisor_from(session.hypervisor, resource, found)
 
     answers = pool.without_silent(pool.each(look))
     raise_together(answers.values())
-    seen = t.cast("dict[str, tuple[ObservedHypervisor, Record | None]]", answers)
-    hypervisors = tuple(hv for hv, _record in seen.values())
-    return Observation(resource, hypervisors, seen[voter][1] or Record(), dict(pool.silent))
+    hypervisors = tuple(t.cast("t.Iterable[ObservedHypervisor]", answers.values()))
+    return Observation(resource, hypervisors, record, dict(pool.silent))
 
 
 def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> ObservedHypervisor:

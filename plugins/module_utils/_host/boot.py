@@ -3,7 +3,7 @@
 """After a boot: the members that are wanted, and still placed here, are started. No controller is needed for it.
 
 What is wanted is the resource's record as a majority of its voters keeps it, of those that answer the one with the
-highest version: every write reaches a majority, so that any two majorities share a voter that knows the last one.
+latest writer and version: every write reaches a majority, so that any two majorities share a voter that knows it.
 It is asked for under the resource's lock on this hypervisor. A controller stops members only after it has changed the
 record: its batch then either came before the question, or waits here and ends what was started.
 """
@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._model.errors import EnsembleError
-from .._model.observed import Record
+from .._model.observed import Record, stamp_of
 from .ask import ask_by_ssh
 from .drivers.base import Driver
 from .fence import alone
@@ -72,7 +72,8 @@ def settled(voters: Voters, answers: t.Mapping[str, t.Mapping[str, t.Any] | Ense
     given = [answer for answer in answers.values() if not isinstance(answer, EnsembleError)]
     if len(given) < voters.majority:
         return None
-    return max((Record.from_dict(answer) for answer in given), key=lambda record: record.version)
+    newest: t.Mapping[str, t.Any] = max(given, key=stamp_of, default={})
+    return Record.from_dict(newest)
 
 
 def decide(me: str, found: t.Sequence[Found], record: Record) -> list[Decision]:

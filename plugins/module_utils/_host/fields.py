@@ -1,15 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""Fields of the verbs that are mappings of their own."""
+"""What requests carry: the parts that all verbs share, and fields that are mappings of their own."""
 
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 
 from .._model.declaration import MemberSpec
+from .._model.errors import EnsembleError, Fault
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME, TEMPLATE_NAME
 from .._model.image import SHA256
 from .._model.reader import Section
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What all verbs of one request share."""
+
+    resource: str
+    generation: int
+    token: tuple[int, int]
+
+
+def checked(section: Section) -> None:
+    """Refuse the request when any field was wrong or unknown.
+
+    Raises:
+        EnsembleError: `invalid_request`.
+    """
+    section.close("verb")
+    if section.faults:
+        raise invalid(section.faults)
+
+
+def invalid(faults: t.Sequence[Fault]) -> EnsembleError:
+    """The error for faults in a request's fields."""
+    return EnsembleError("; ".join(map(str, faults)), code="invalid_request")
 
 
 def read_spec(section: Section, drivers: t.Iterable[str]) -> MemberSpec:

@@ -11,16 +11,19 @@ import sys
 import typing as t
 
 from .._model.errors import EnsembleError
+from .._model.identity import RESOURCE_NAME
 from .._model.protocol import COMMAND, PROTOCOL, READ_ONLY, VERSION
 from .drivers.base import Driver
 from .files import STATE_DIR
+from .rights import ALL, BOOT, WITNESS, Rights, agent
 from .serve import serve
 from .settings import Settings, read_settings
 from .verbs import Host
 
-USAGE = f"""usage: {COMMAND} [--read-only | --boot | --check-template FILE | --version]
+USAGE = f"""usage: {COMMAND} [--read-only | --resource NAME | --boot | --check-template FILE | --version]
   (nothing)         answer one JSON request per line on standard input
   --read-only       the same, but only {" and ".join(sorted(READ_ONLY))}
+  --resource NAME   the same, but only for one resource, and not who may log in
   --boot            start the members that are wanted here after this machine's boot
   --check-template  tell whether a domain template is of use"""
 
@@ -32,7 +35,8 @@ def main(argv: t.Sequence[str]) -> int:
         return 0
     if len(argv) == 2 and argv[0] == "--check-template":
         return _check_template(argv[1])
-    if list(argv) not in ([], ["--read-only"], ["--boot"]):
+    rights = _rights(argv)
+    if rights is None and list(argv) != ["--boot"]:
         sys.stderr.write(USAGE + "\n")
         return 2
     # a controller that went away must end the session between two answers, not leave a broken pipe's trace
@@ -47,8 +51,21 @@ def main(argv: t.Sequence[str]) -> int:
         from .boot import Boot
 
         return 0 if Boot(drivers, STATE_DIR, _say).run() else 1
-    serve(Host(drivers, read_only="--read-only" in argv), sys.stdin.buffer, sys.stdout.buffer)
+    granted = (rights or ALL).within(WITNESS if settings.witness else ALL)
+    host = Host(drivers, rights=granted, authorized_keys=settings.authorized_keys)
+    serve(host, sys.stdin.buffer, sys.stdout.buffer)
     return 0
+
+
+def _rights(argv: t.Sequence[str]) -> Rights | None:
+    """What a session with these arguments may ask; None when they make no sense."""
+    if not argv:
+        return ALL
+    if list(argv) == ["--read-only"]:
+        return BOOT
+    if len(argv) == 2 and argv[0] == "--resource" and RESOURCE_NAME.fullmatch(argv[1]):
+        return agent(argv[1])
+    return None
 
 
 def _check_template(path: str) -> int:

@@ -7,14 +7,14 @@ from __future__ import annotations
 import json
 import time
 import typing as t
-from contextlib import nullcontext
 
-from .._model.errors import EnsembleError, Fault, RefusedError
+from .._model.errors import EnsembleError, Fault
 from .._model.identity import RESERVED_NAMES, RESOURCE_NAME
-from .._model.protocol import MAX_LINE, MEMBER_VERBS, MEMBERS_AT_ONCE, MUTATING, PROTOCOL, READ_ONLY, UNSCOPED, VERSION
+from .._model.protocol import MAX_LINE, MEMBER_VERBS, MEMBERS_AT_ONCE, MUTATING, PROTOCOL, UNSCOPED, VERSION
 from .._model.reader import REQUIRED, Section
 from .fence import fenced
-from .verbs import Batch, Host
+from .fields import Batch
+from .verbs import Host
 
 #: seconds for which a mutating batch waits for another one on the same resource
 LOCK_TIMEOUT = 30.0
@@ -74,25 +74,13 @@ def _results(host: Host, request: dict[str, t.Any]) -> list[dict[str, t.Any]]:
             code="protocol",
         )
     batch, verbs = _parse(request)
-    if host.read_only:
-        _refuse_more(host, verbs)
-    mutating = any(verb["verb"] in MUTATING for verb in verbs)
-    guard = (
-        fenced(host.state, batch.resource, batch.token, batch.generation, LOCK_TIMEOUT) if mutating else nullcontext()
-    )
-    with guard:
+    names = {verb["verb"] for verb in verbs}
+    host.rights.refuse(host.name, batch.resource, names)  # before its token is looked at
+    if not names & MUTATING:
         return _run(host, batch, verbs)
-
-
-def _refuse_more(host: Host, verbs: t.Sequence[t.Mapping[str, t.Any]]) -> None:
-    """Refuse a whole batch, before its token is looked at, when this session may not have one of its verbs."""
-    asked = sorted({verb["verb"][:40] for verb in verbs} - READ_ONLY)
-    if asked:
-        raise RefusedError(
-            f"{host.name} serves only {' and '.join(sorted(READ_ONLY))} to this key, not {', '.join(asked)}. "
-            "Nothing was changed; use a controller's key.",
-            code="read_only",
-        )
+    fence = (host.state, batch.resource, batch.token, batch.generation, LOCK_TIMEOUT)
+    with fenced(*fence, repair=names == {"voter_join"}):
+        return _run(host, batch, verbs)
 
 
 def _parse(request: dict[str, t.Any]) -> tuple[Batch, list[dict[str, t.Any]]]:

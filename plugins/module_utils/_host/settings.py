@@ -14,9 +14,17 @@ SETTINGS_FILE = "/etc/ensemble/host.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """Attributes: partition: the libvirt resource partition of every domain, empty for libvirt's own default."""
+    """What the machine's administrator has said.
+
+    Attributes:
+        partition: the libvirt resource partition of every domain, empty for libvirt's own default.
+        witness: this host only votes.
+        authorized_keys: the file in which the agents' keys are kept.
+    """
 
     partition: str = ""
+    witness: bool = False
+    authorized_keys: str = "~/.ssh/authorized_keys"
 
 
 def read_settings(path: str = SETTINGS_FILE) -> Settings:

@@ -4,47 +4,37 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import sys
 import typing as t
-from dataclasses import dataclass
 
 from .._model.declaration import Capacity, MemberSpec
 from .._model.drivers import AVAILABLE
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import MEMBER_NAME, ROLE_NAME
-from .._model.protocol import PROTOCOL, VERSION
+from .._model.protocol import COMMAND, PROTOCOL, VERSION
 from .._model.reader import Section
 from .._model.sections import read_labels
+from .agent_keys import AgentKeys
 from .drivers.base import Driver, Ownership, Seed
 from .drivers.templates import Template, Templates
-from .fields import read_spec
+from .fields import Batch, checked, invalid, read_spec
 from .files import RUN_DIR, STATE_DIR
 from .image_verbs import ImageVerbs
 from .images import Images
 from .machine import cpu_count, memory_mb
-from .records import Records
-from .voters import VotersFile, read_voters
-from .votes import Voter
+from .rights import ALL, Rights
+from .vote_verbs import VoteVerbs
+from .voters import VotersFile
 
-_SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,200}")
-_HOLDER = re.compile(r"[ -~]{1,200}")
 _KEY_LINE = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}( [ -~]{0,200})?")
 _KEY_TEXT = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{1,8000}-----END OPENSSH PRIVATE KEY-----\n"
 )
-_SECRET_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,120}")
 MAX_STOP_S = 300
 _DETECTED = Capacity()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What all verbs of one request share."""
-
-    resource: str
-    generation: int
-    token: tuple[int, int]
 
 
 class Host:
@@ -52,7 +42,7 @@ class Host:
 
     Attributes:
         run_dir: what is forgotten with every boot.
-        read_only: only what the boot key of another hypervisor may ask is answered.
+        rights: what this session may ask.
         capacity: None in it means what is detected here.
     """
 
@@ -64,36 +54,30 @@ class Host:
         run_dir: str = RUN_DIR,
         capacity: Capacity = _DETECTED,
         images: Images | None = None,
-        read_only: bool = False,
+        rights: Rights = ALL,
         templates: Templates | None = None,
+        authorized_keys: str = "~/.ssh/authorized_keys",
     ) -> None:
         self.drivers = drivers
         self.state = state
         self.run_dir = run_dir
         self.capacity = capacity
-        self.read_only = read_only
+        self.rights = rights
         self.name = name or socket.gethostname()
         self.images = images or Images(state)
         self.templates = templates or Templates()
+        self.agent_keys = AgentKeys(os.path.expanduser(authorized_keys), _program())
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
-            "lease_read": self._lease_read,
-            "lease_request": self._lease_request,
-            "lease_release": self._lease_release,
-            "record_read": self._record_read,
-            "record_write": self._record_write,
-            "secrets_read": self._secrets_read,
-            "secrets_add": self._secrets_add,
-            "voters_write": self._voters_write,
-            "forget": self._forget,
             "prepare": self._prepare,
             "define": self._define,
             "start": self._start,
             "stop": self._stop,
             "undefine": self._undefine,
             "remove": self._remove,
-            **ImageVerbs(self.images, self._standing, _checked).verbs(),
+            **VoteVerbs(state, run_dir, self.agent_keys).verbs(),
+            **ImageVerbs(self.images, self._standing, checked).verbs(),
         }
 
     @property
@@ -110,17 +94,17 @@ class Host:
         section = Section(dict(fields), "", faults)
         verb = section.choice("verb", sorted(self._verbs))
         if verb is None:
-            raise _invalid(faults)
+            raise invalid(faults)
         return self._verbs[verb](batch, section)
 
     # -- reading
 
     def _hello(self, _batch: Batch, section: Section) -> t.Any:
-        _checked(section)
+        checked(section)
         return {"version": VERSION, "protocol": PROTOCOL, "hostname": self.name}
 
     def _observe(self, batch: Batch, section: Section) -> t.Any:
-        _checked(section)
+        checked(section)
         domains, artefacts = [], []
         status: dict[str, str] = {}
         failures = []
@@ -151,67 +135,6 @@ class Host:
         found = {name: driver.accelerator() for name, driver in self.drivers.items()}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _record_read(self, batch: Batch, section: Section) -> t.Any:
-        _checked(section)
-        return Records(self.state, batch.resource).read()
-
-    # -- voting
-
-    def _voter(self, batch: Batch) -> Voter:
-        return Voter(self.state, batch.resource, self.run_dir)
-
-    def _lease_read(self, batch: Batch, section: Section) -> t.Any:
-        _checked(section)
-        return self._voter(batch).read()
-
-    def _lease_request(self, batch: Batch, section: Section) -> t.Any:
-        term = section.integer("term", minimum=1)
-        session = section.text("session", pattern=_SESSION, what="a session's id")
-        holder = section.text("holder", pattern=_HOLDER, what="printable text")
-        ttl = section.number("ttl", 15, 3, 3600)
-        _checked(section)
-        return self._voter(batch).request(term, session, holder, ttl)
-
-    def _lease_release(self, batch: Batch, section: Section) -> t.Any:
-        session = section.text("session", pattern=_SESSION, what="a session's id")
-        _checked(section)
-        return self._voter(batch).release(session)
-
-    # -- the record
-
-    def _record_write(self, batch: Batch, section: Section) -> t.Any:
-        record = section.section("record", "the record")
-        data = {key: record.raw(key) for key in record.key_names()}
-        _checked(section)
-        Records(self.state, batch.resource).write(data)
-        return {}
-
-    def _secrets_read(self, batch: Batch, section: Section) -> t.Any:
-        _checked(section)
-        return {"secrets": Records(self.state, batch.resource).secrets()}
-
-    def _secrets_add(self, batch: Batch, section: Section) -> t.Any:
-        offered = section.section("secrets")
-        secrets = {}
-        for name in offered.key_names():
-            if not _SECRET_NAME.fullmatch(name):
-                offered.fault(name, "a bad name", f"a name matching {_SECRET_NAME.pattern}")
-            secrets[name] = offered.text(name)
-        _checked(section)
-        return {"secrets": Records(self.state, batch.resource).add_secrets(secrets)}
-
-    def _voters_write(self, batch: Batch, section: Section) -> t.Any:
-        voters = read_voters(section)
-        _checked(section)
-        VotersFile(self.state, batch.resource).write(voters)
-        return {}
-
-    def _forget(self, batch: Batch, section: Section) -> t.Any:
-        _checked(section)
-        VotersFile(self.state, batch.resource).forget()
-        Records(self.state, batch.resource).forget()
-        return {}
-
     # -- members
 
     def _prepare(self, batch: Batch, section: Section) -> t.Any:
@@ -225,7 +148,7 @@ class Host:
             if not isinstance(line, str) or not _KEY_LINE.fullmatch(line):
                 seed.fault(f"authorized_keys[{index}]", line, "a public key")
         seed.close()
-        _checked(section)
+        checked(section)
         self._template(spec)
         self.drivers[spec.driver].prepare(batch.resource, member, spec, Seed(key, public, tuple(accepted)))
         return {}
@@ -236,7 +159,7 @@ class Host:
         roles = section.names("roles", ROLE_NAME, "a role's name")
         stateful, autostart = section.flag("stateful"), section.flag("autostart")
         labels = read_labels(section)
-        _checked(section)
+        checked(section)
         driver = self.drivers[spec.driver]
         digest = driver.image_digest(batch.resource, member)
         template = self._template(spec)
@@ -247,7 +170,7 @@ class Host:
     def _start(self, batch: Batch, section: Section) -> t.Any:
         member = _member(section)
         driver = self._driver_named(section)
-        _checked(section)
+        checked(section)
         driver.start(batch.resource, member)
         return {}
 
@@ -255,20 +178,20 @@ class Host:
         member = _member(section)
         driver = self._driver_named(section)
         timeout = section.number("timeout", 60, 0, MAX_STOP_S)
-        _checked(section)
+        checked(section)
         return {"forced": driver.stop(batch.resource, member, timeout)}
 
     def _undefine(self, batch: Batch, section: Section) -> t.Any:
         member = _member(section)
         driver = self._driver_named(section)
-        _checked(section)
+        checked(section)
         driver.undefine(batch.resource, member)
         return {}
 
     def _remove(self, batch: Batch, section: Section) -> t.Any:
         member = _member(section)
         driver = self._driver_named(section)
-        _checked(section)
+        checked(section)
         driver.remove(batch.resource, member)
         return {}
 
@@ -293,7 +216,7 @@ class Host:
     def _driver_named(self, section: Section) -> Driver:
         name = section.choice("driver", sorted(self.drivers))
         if name is None:
-            raise _invalid(section.faults)
+            raise invalid(section.faults)
         return self.drivers[name]
 
 
@@ -301,12 +224,7 @@ def _member(section: Section) -> str:
     return t.cast(str, section.text("member", pattern=MEMBER_NAME, what="a member's name"))
 
 
-def _checked(section: Section) -> None:
-    """Refuse the request when any field was wrong or unknown."""
-    section.close("verb")
-    if section.faults:
-        raise _invalid(section.faults)
-
-
-def _invalid(faults: t.Sequence[Fault]) -> EnsembleError:
-    return EnsembleError("; ".join(map(str, faults)), code="invalid_request")
+def _program() -> str:
+    """The host program as it was called, which is how sshd must call it."""
+    path = os.path.abspath(sys.argv[0])
+    return path if os.path.basename(path) == COMMAND else COMMAND

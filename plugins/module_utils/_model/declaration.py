@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from .identity import digest_of, domain_name
 from .image import ImageSource
 
+QUORUM, ETCD = "quorum", "etcd"
+#: voters where the declaration names none: as many of the pool's first hypervisors
+_DEFAULT_COUNTS = (5, 3, 1)
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -139,6 +143,54 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Etcd:
+    """How an etcd cluster is reached; the password is read from a file of mode 0600."""
+
+    endpoints: tuple[str, ...]
+    user: str | None = None
+    password_file: str | None = None
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Election:
+    """Times in seconds.
+
+    Attributes:
+        voters: names of hypervisors and witnesses; empty means the default.
+        witnesses: hosts that vote and carry no members.
+        candidates: members that may lead; empty means the first five.
+    """
+
+    backend: str = QUORUM
+    ttl: float = 15.0
+    op_timeout: float = 3.0
+    preempt: bool = False
+    preempt_delay: float = 60.0
+    voters: tuple[str, ...] = ()
+    witnesses: tuple[Hypervisor, ...] = ()
+    candidates: tuple[str, ...] = ()
+    etcd: Etcd | None = None
+
+    def voters_of(self, pool: t.Sequence[Hypervisor]) -> tuple[Hypervisor, ...]:
+        """The hosts that vote for a resource on this pool, as long as none are pinned."""
+        hosts = {host.name: host for host in (*pool, *self.witnesses)}
+        if self.voters:
+            return tuple(hosts[name] for name in self.voters if name in hosts)
+        return default_voters(pool, self.witnesses)
+
+
+def default_voters(pool: t.Sequence[Hypervisor], witnesses: t.Sequence[Hypervisor] = ()) -> tuple[Hypervisor, ...]:
+    """The first 5, or 3, or 1 hypervisors; with witnesses as many more as make an odd number of at most 5."""
+    total = len(pool) + len(witnesses)
+    count = next(count for count in _DEFAULT_COUNTS if count <= max(1, total))
+    extra = tuple(witnesses)[: max(0, count - 1)]
+    return (*tuple(pool)[: count - len(extra)], *extra)
+
+
+@dataclass(frozen=True)
 class Overcommit:
     """How far declared sizes may exceed a hypervisor's capacity, per kind."""
 
@@ -164,11 +216,12 @@ class Resource:
     roles: tuple[Role, ...]
     members: tuple[Member, ...]
     overcommit: Overcommit
-    lease_ttl: float
+    election: Election
     services: t.Mapping[str, tuple[str, ...]]
     content: t.Mapping[str, t.Any]
     known_hosts: str | None = None
     images: t.Mapping[tuple[str, str], ImageSource] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @functools.cached_property
     def digest(self) -> str:
@@ -177,6 +230,11 @@ class Resource:
     def domain(self, member: str) -> str:
         """Domain name and host name of a member."""
         return domain_name(self.name, member)
+
+    @property
+    def voters(self) -> tuple[Hypervisor, ...]:
+        """The hosts that vote, as long as none are pinned."""
+        return self.election.voters_of(self.pool)
 
     @functools.cached_property
     def machines(self) -> dict[str, tuple[Member, Hypervisor]]:

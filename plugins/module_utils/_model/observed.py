@@ -99,6 +99,14 @@ class ObservedHypervisor:
         return cached is not None and spec.image_checksum in (None, cached)
 
 
+def stamp_of(document: t.Mapping[str, t.Any]) -> tuple[tuple[int, ...], int]:
+    """By what documents that voters keep are compared: the token of the leader who wrote it, then its version.
+
+    A later leader's word counts, whatever version an earlier one had written and no majority knew.
+    """
+    return tuple(document.get("token", (0, 0))), int(document.get("version", 0))
+
+
 @dataclass(frozen=True)
 class Record:
     """The resource's one versioned record, as the voters keep it; version 0 means none was written yet.

@@ -8,7 +8,7 @@ from __future__ import annotations
 VERSION = "0.1.0"
 
 #: raised when a request of one side can no longer be understood by the other
-PROTOCOL = 3
+PROTOCOL = 4
 
 #: bytes of one request or answer, line feed included
 MAX_LINE = 8 * 1024 * 1024
@@ -17,7 +17,7 @@ MAX_LINE = 8 * 1024 * 1024
 MUTATING = frozenset(
     {
         *("prepare", "define", "start", "stop", "undefine", "remove"),
-        *("record_write", "secrets_add", "voters_write", "forget"),
+        *("record_write", "secrets_write", "voters_write", "voter_join", "agent_key_write", "forget"),
     }
 )
 
@@ -34,6 +34,18 @@ UNSCOPED = frozenset(
 
 #: all that a hypervisor's boot key may ask of another one
 READ_ONLY = frozenset({"hello", "record_read"})
+
+#: all that a witness answers
+VOTING = frozenset(
+    {
+        *("hello", "lease_read", "lease_request", "lease_release", "lease_wish"),
+        *("record_read", "record_write", "secrets_read", "secrets_write"),
+        *("voter_join", "voters_write", "agent_key_write", "forget"),
+    }
+)
+
+#: all that the agents of a resource may ask, for that resource only: not who may log in, nor what images mean
+AGENT = (VOTING | MUTATING | {"observe", "image_status"}) - {"agent_key_write"}
 
 #: name of the host program's command on every hypervisor
 COMMAND = "ensemble-host"

@@ -80,7 +80,7 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
         sim = read_file_path(section, "sim", source)
         # a folder has no address, no SSH and no host key: with `sim` these are unknown keys
         real = sim is None
-        address = section.text("address", pattern=_ADDRESS, what="an address or a host name") if real else ""
+        address = read_address(section) if real else ""
         for key, value, seen in (("name", name, names), ("address", address or None, addresses), ("sim", sim, folders)):
             if value in seen:
                 section.fault(key, value, f"one that no other hypervisor has ({seen[value]} has it)")
@@ -103,6 +103,10 @@ def read_pool(top: Section, base: Access, source: str) -> tuple[Hypervisor, ...]
         section.close()
     _refuse_mixture(found, top)
     return tuple(found)
+
+
+def read_address(section: Section) -> str | None:
+    return t.cast("str | None", section.text("address", pattern=_ADDRESS, what="an address or a host name"))
 
 
 def read_host_key(section: Section) -> str | None:
@@ -216,13 +220,6 @@ def read_overcommit(section: Section) -> Overcommit:
     found = Overcommit(section.number("memory", 1.0, 0.1, 100), section.number("vcpus", 4.0, 0.1, 1000))
     section.close()
     return found
-
-
-def read_election(section: Section) -> float:
-    section.choice("backend", ["quorum"], "quorum")
-    ttl = section.number("ttl", 15, 3, 3600)
-    section.close()
-    return ttl
 
 
 def read_monitor(section: Section, roles: t.Sequence[Role]) -> dict[str, tuple[str, ...]]:

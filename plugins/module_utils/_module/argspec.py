@@ -20,3 +20,6 @@ TARGET_RULES: dict[str, t.Any] = {
     "mutually_exclusive": [("declaration", "name"), ("declaration", "pool"), ("declaration", "known_hosts")],
     "required_together": [("name", "pool")],
 }
+
+#: under whose lease a module works
+FENCING: dict[str, dict[str, t.Any]] = {"fencing_token": {"type": "list", "elements": "int", "no_log": False}}

@@ -9,7 +9,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from .._model.declaration import Hypervisor, Resource
+from .._election.store import Token
+from .._model.declaration import Election, Hypervisor, Resource
 from .._model.errors import EnsembleError
 from .._model.load import load_declaration
 from .._model.parse import parse_target
@@ -47,6 +48,17 @@ class Target(t.NamedTuple):
     resource: Resource | None
     known_hosts: str | None
 
+    @property
+    def election(self) -> Election:
+        """As declared, else the defaults."""
+        return self.resource.election if self.resource is not None else Election()
+
+    @property
+    def hosts(self) -> tuple[Hypervisor, ...]:
+        """The hypervisors alone."""
+        machines = self.resource.machines if self.resource is not None else {}
+        return tuple(hv for hv in self.pool if hv.name not in machines)
+
 
 def target_of(params: t.Mapping[str, t.Any]) -> Target:
     """From `declaration`, or from `name` and `pool`.
@@ -76,3 +88,20 @@ def connect_of(target: Target) -> Connect:
         return ssh.connect(hypervisor, target.known_hosts)
 
     return connect
+
+
+def token_of(value: t.Sequence[int] | None) -> Token | None:
+    """A fencing token as modules take it.
+
+    Raises:
+        EnsembleError: `bad_option`.
+    """
+    if not value:
+        return None
+    if len(value) != 2 or min(value) < 1:
+        raise EnsembleError(
+            f"fencing_token: found {list(value)}, expected [config epoch, term] as leader_election returns it. "
+            "Nothing was changed.",
+            code="bad_option",
+        )
+    return value[0], value[1]

@@ -20,6 +20,7 @@ __all__ = [
     "KeyPair",
     "generate_key_pair",
     "known_hosts_line",
+    "known_lines",
     "paramiko",
     "public_line",
     "trust_hypervisor",
@@ -107,11 +108,37 @@ def trust_hypervisor(client: t.Any, hv: Hypervisor, known_hosts: str | None) -> 
             if os.path.isfile(path):
                 client.load_system_host_keys(path)
         return None
+    return _load(client.load_system_host_keys, known_hosts)
+
+
+def known_lines(hv: Hypervisor, known_hosts: str | None) -> list[str]:
+    """Lines of known_hosts(5) with every key that is known of a host, for somebody else who shall trust it as we do.
+
+    Raises:
+        HypervisorError: `host_key_unknown`, or the declared known_hosts file cannot be read.
+    """
+    name = hv.address if hv.access.port == 22 else f"[{hv.address}]:{hv.access.port}"
+    if hv.host_key is not None:
+        return [known_hosts_line(hv.address, hv.access.port, hv.host_key)]
+    keys = paramiko.hostkeys.HostKeys()
+    for path in [known_hosts] if known_hosts is not None else map(os.path.expanduser, USER_KNOWN_HOSTS):
+        if known_hosts is not None or os.path.isfile(path):
+            _load(keys.load, path)
+    found: t.Mapping[str, t.Any] = keys.lookup(name) or {}
+    if not found:
+        raise HypervisorError(
+            f"{hv.name} ({hv.address}): its host key is unknown. Put it into known_hosts, or as host_key into the "
+            "declaration, after comparing it with /etc/ssh/ssh_host_ed25519_key.pub there.",
+            code="host_key_unknown",
+        )
+    return [f"{name} {kind} {key.get_base64()}\n" for kind, key in sorted(found.items())]
+
+
+def _load(load: t.Callable[[str], None], path: str) -> None:
     try:
-        client.load_system_host_keys(known_hosts)
+        load(path)
     except OSError as error:
         raise HypervisorError(
-            f"known_hosts {known_hosts}: {error.strerror}. Name the file that holds the hypervisors' host keys.",
+            f"known_hosts {path}: {error.strerror}. Name the file that holds the hypervisors' host keys.",
             code="no_known_hosts",
         ) from error
-    return None

@@ -58,8 +58,8 @@ class Pool:
     """The hypervisors of a resource, each with one session.
 
     Attributes:
-        silent: those that did not answer -> why; only a tolerant pool opens without them, and never without the first
-            one, which keeps the record. One that is not trusted, or does not trust us, is no silent one.
+        silent: those that did not answer -> why; only a tolerant pool opens without them. One that is not trusted, or
+            does not trust us, is no silent one.
     """
 
     def __init__(self, hypervisors: t.Sequence[Hypervisor], connect: Connect, tolerant: bool = False) -> None:
@@ -86,7 +86,7 @@ class Pool:
         left = dict(outcomes)
         for name, outcome in outcomes.items():
             quiet = isinstance(outcome, EnsembleError) and outcome.code in SILENT_CODES
-            if quiet and self._tolerant and name != self.hypervisors[0].name:
+            if quiet and self._tolerant:
                 self.silent[name] = f"{t.cast(EnsembleError, left.pop(name)).msg}."
                 session = self.sessions.pop(name, None)
                 if session is not None:
@@ -109,7 +109,7 @@ class Pool:
         """
         beside = None
         with contextlib.suppress(HypervisorError):  # a server that allows one channel only, or it broke: so anew
-            beside = self.sessions[name].beside()
+            beside = self.sessions[name].beside() if name in self.sessions else None
         return beside or self._connect(next(hv for hv in self.hypervisors if hv.name == name))
 
     def each(

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from .._host.drivers.sim import SimDriver, SimImages
 from .._host.drivers.templates import Templates
+from .._host.fields import Batch
 from .._host.serve import handle
-from .._host.verbs import Batch, Host
+from .._host.verbs import Host
 from .._model.declaration import Capacity, Hypervisor
 from .._model.errors import EnsembleError, HypervisorError
 from .._model.identity import IMAGE_NAME
@@ -94,6 +95,7 @@ class SimHost(Host):
             settings.capacity,
             cache,
             templates=Templates(os.path.join(folder, "templates")),
+            authorized_keys=os.path.join(folder, "authorized_keys"),
         )
 
     def act(self, batch: Batch, fields: t.Mapping[str, t.Any]) -> t.Any:

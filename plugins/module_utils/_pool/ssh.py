@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import typing as t
@@ -148,6 +149,11 @@ def open_client(
         HypervisorError: as `connect`.
     """
     where = f"{name} ({address})"
+    if key_filename is not None and not os.access(key_filename, os.R_OK):
+        raise HypervisorError(
+            f"{where}: the private key {key_filename} cannot be read. Name one that can, as ssh.private_key.",
+            code="no_key",
+        )
     client = paramiko.SSHClient()
     trust(client)
     client.set_missing_host_key_policy(paramiko.RejectPolicy())

@@ -15,6 +15,7 @@ from ensemble_lab.recipes import OPTIONAL
 from ensemble_lab.system import LabError
 
 _FAILED = 1
+_MOST_WITNESSES = 4
 _INTERRUPTED = 130
 
 
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.command == "up":
             if not 1 <= asked.hypervisors <= 40:
                 raise LabError(f"--hypervisors {asked.hypervisors}: expected 1 to 40")
-            return commands.up(name, asked.hypervisors, asked.subnet, asked.images)
+            if not 0 <= asked.witnesses <= _MOST_WITNESSES:
+                raise LabError(f"--witnesses {asked.witnesses}: expected 0 to {_MOST_WITNESSES}")
+            return commands.up(name, asked.hypervisors, asked.subnet, asked.images, asked.witnesses)
         if asked.command == "down":
             return commands.down(name)
         if asked.command == "status":
@@ -53,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=("up", "down", "status", "purge"))
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of the lab (default: %(default)s)")
     parser.add_argument("--hypervisors", type=int, default=3, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--witnesses", type=int, default=0, metavar="N", help="machines that only vote (default: %(default)s)"
+    )
     parser.add_argument(
         "--subnet",
         help=f"IPv4 network (default: {DEFAULT_SUBNET} for the lab {DEFAULT_NAME}, else the first free 172.30.N.0/24)",

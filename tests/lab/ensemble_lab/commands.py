@@ -19,7 +19,7 @@ OK = 0
 NOT_UP = 3
 
 
-def up(name: str, count: int, subnet: str | None, options: Sequence[str] = ()) -> int:
+def up(name: str, count: int, subnet: str | None, options: Sequence[str] = (), witnesses: int = 0) -> int:
     """Bring a lab up, from whatever is there."""
     machine.require_root()
     started = time.monotonic()
@@ -34,7 +34,7 @@ def up(name: str, count: int, subnet: str | None, options: Sequence[str] = ()) -
         leftovers.thaw(name)
         if network.is_broken(name):
             _remove_from_engine(name)
-        lab = Lab(name, network.choose_subnet(name, subnet, count), count)
+        lab = Lab(name, network.choose_subnet(name, subnet, count + witnesses), count, witnesses)
         if state.prepare(lab, described):
             changes.append("wrote keys and files")
         if network.ensure(lab):
@@ -53,7 +53,8 @@ def _report(lab: Lab, health: dict[str, Health], changes: list[str], seconds: fl
         if one.systemd == "degraded":
             say(f"note: {name}: systemd is degraded, failed: {one.failed}")
     summary = f"{len(changes)} changes" if changes else "nothing changed"
-    say(f"lab {lab.name} is up: {lab.count} hypervisors, {lab.subnet}; {summary} ({seconds:.1f} s)")
+    machines = f"{lab.count} hypervisors" + (f" and {lab.witness_count} witnesses" if lab.witness_count else "")
+    say(f"lab {lab.name} is up: {machines}, {lab.subnet}; {summary} ({seconds:.1f} s)")
     say(f"files for the controller: {lab.checkout_directory}")
 
 
@@ -138,13 +139,13 @@ def status(name: str, count: int) -> int:
         say(f"lab {name} is down")
         return NOT_UP
     subnet = layout.checked_subnet(str(known["subnet"]), 1)
-    lab = Lab(name, subnet, len(known["hypervisors"]) or count)
+    lab = Lab(name, subnet, len(known["hypervisors"]) or count, len(known.get("witnesses", [])))
     if not engine.answers():
         say(f"lab {name}: the engine does not answer; `up` starts it again, `down` ends what is left")
         return NOT_UP
     health = hypervisors.health_of(lab)
     rows = [("CONTAINER", "STATE", "ADDRESS", "SYSTEMD", "LIBVIRTD", "SSH", "LXC", "QEMU")]
-    for hypervisor in lab.hypervisors:
+    for hypervisor in lab.machines:
         one = health[hypervisor.container]
         rows.append(
             (
@@ -152,10 +153,10 @@ def status(name: str, count: int) -> int:
                 one.state,
                 hypervisor.address,
                 one.systemd,
-                "ok" if one.libvirtd else "no answer",
+                _libvirtd(one),
                 "ok" if one.ssh else "no answer",
-                _domains(one.lxc),
-                _domains(one.qemu),
+                _domains(one, one.lxc),
+                _domains(one, one.qemu),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -164,7 +165,15 @@ def status(name: str, count: int) -> int:
     return OK if all(one.ready for one in health.values()) else NOT_UP
 
 
-def _domains(counts: tuple[int, int] | None) -> str:
+def _libvirtd(one: Health) -> str:
+    if one.witness:
+        return "-"
+    return "ok" if one.libvirtd else "no answer"
+
+
+def _domains(one: Health, counts: tuple[int, int] | None) -> str:
+    if one.witness:
+        return "-"
     return f"{counts[0]} running, {counts[1]} defined" if counts else "?"
 
 

@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_lab.engine import LABEL, docker, inspect
-from ensemble_lab.layout import EXPORT, IMAGES_IN_HYPERVISOR, Hypervisor, Lab
+from ensemble_lab.layout import EXPORT, IMAGES_IN_HYPERVISOR, Hypervisor, Lab, container_pattern
 from ensemble_lab.system import LabError, step
 
 IDENTITY = "ENSEMBLE_LAB_CONTAINER"  # in the environment of the container's init
 _SPEC = "ensemble.spec"
 _HEALTH = "/usr/local/lib/ensemble-lab/health"
 _READY_SECONDS = 90
+# In a container systemd takes the arguments of init for the kernel's. A witness is the same image without libvirt.
+_WITNESS_MASKED = (
+    "ensemble-lab-boot.service",
+    *("libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "virtlogd.socket"),
+)
 _PARALLEL = 8
 
 
@@ -35,6 +40,7 @@ class Health:
     lxc: tuple[int, int] | None = None  # running, defined
     qemu: tuple[int, int] | None = None
     ssh: bool = False
+    witness: bool = False
 
     @property
     def libvirtd(self) -> bool:
@@ -44,12 +50,13 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether everything is there that a test may count on."""
-        return self.state == "running" and self.systemd in ("running", "degraded") and self.libvirtd and self.ssh
+        booted = self.state == "running" and self.systemd in ("running", "degraded")
+        return booted and self.ssh and (self.witness or self.libvirtd)
 
 
 def ensure(lab: Lab, image: str) -> list[str]:
     """Create, start or unpause what has to be; return one line per change."""
-    wanted = {hypervisor.container: hypervisor for hypervisor in lab.hypervisors}
+    wanted = {hypervisor.container: hypervisor for hypervisor in lab.machines}
     found = {container["Name"].lstrip("/"): container for container in own(lab.name)}
     changes = [f"removed {name}: not declared" for name in found if name not in wanted]
     remove([name for name in found if name not in wanted])
@@ -62,7 +69,8 @@ def ensure(lab: Lab, image: str) -> list[str]:
 
 def _ensure_one(lab: Lab, hypervisor: Hypervisor, image: str, container: dict[str, Any] | None) -> str | None:
     arguments = _run_arguments(lab, hypervisor)
-    spec = hashlib.sha256(json.dumps([arguments, image]).encode()).hexdigest()[:12]
+    masked = [f"systemd.mask={unit}" for unit in _WITNESS_MASKED] if hypervisor.witness else []
+    spec = hashlib.sha256(json.dumps([arguments + masked, image]).encode()).hexdigest()[:12]
     name = hypervisor.container
     reason = "created"
     if container is not None and container["Config"]["Labels"].get(_SPEC) != spec:
@@ -70,7 +78,7 @@ def _ensure_one(lab: Lab, hypervisor: Hypervisor, image: str, container: dict[st
         container, reason = None, "recreated (its image or settings changed)"
     if container is None:
         devices = [part for device in _devices() for part in ("--device", device)]
-        docker("run", "--detach", "--label", f"{_SPEC}={spec}", *arguments, *devices, image, "/sbin/init")
+        docker("run", "--detach", "--label", f"{_SPEC}={spec}", *arguments, *devices, image, "/sbin/init", *masked)
         return f"{name}: {reason}"
     state = container["State"]["Status"]
     if state == "paused":
@@ -121,8 +129,9 @@ def _devices() -> list[str]:
 def own(name: str) -> list[dict[str, Any]]:
     """Return the engine's description of the containers that are a lab's: by label and by exact name."""
     identifiers = docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").stdout.split()
-    pattern = re.compile(rf"/{re.escape(name)}-hv\d+")
-    return [container for container in inspect("container", *identifiers) if pattern.fullmatch(container["Name"])]
+    pattern = container_pattern(name)
+    found = inspect("container", *identifiers)
+    return [container for container in found if pattern.fullmatch(container["Name"].lstrip("/"))]
 
 
 def remove(containers: list[str]) -> None:
@@ -151,17 +160,18 @@ def health_of(lab: Lab) -> dict[str, Health]:
     """Ask all hypervisors of a lab at the same time."""
     states = {container["Name"].lstrip("/"): container["State"]["Status"] for container in own(lab.name)}
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        answers = pool.map(lambda one: _ask(one, states.get(one.container, "absent")), lab.hypervisors)
-        return {one.container: answer for one, answer in zip(lab.hypervisors, answers)}
+        answers = pool.map(lambda one: _ask(one, states.get(one.container, "absent")), lab.machines)
+        return {one.container: answer for one, answer in zip(lab.machines, answers)}
 
 
 def _ask(hypervisor: Hypervisor, state: str) -> Health:
+    silent = Health(state, witness=hypervisor.witness)
     if state != "running":
-        return Health(state)
+        return silent
     try:
         output = docker("exec", hypervisor.container, _HEALTH, timeout=30, check=False).stdout
     except LabError:
-        return Health(state)
+        return silent
     said = {key: value.strip() for key, _sep, value in (line.partition(" ") for line in output.splitlines())}
     return Health(
         state=state,
@@ -170,6 +180,7 @@ def _ask(hypervisor: Hypervisor, state: str) -> Health:
         lxc=_counts(said, "lxc"),
         qemu=_counts(said, "qemu"),
         ssh=_ssh_answers(hypervisor.address),
+        witness=hypervisor.witness,
     )
 
 

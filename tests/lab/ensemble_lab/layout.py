@@ -39,15 +39,17 @@ class Hypervisor:
     address: str
     partition: str
     directory: Path  # on the machine; mounted into the container in parts
+    witness: bool = False  # it votes only: no libvirtd runs in it
 
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab: a name, a subnet, and so many hypervisors."""
+    """One lab: a name, a subnet, so many hypervisors, and so many witnesses beside them."""
 
     name: str
     subnet: ipaddress.IPv4Network
     count: int
+    witness_count: int = 0
 
     @property
     def directory(self) -> Path:
@@ -67,22 +69,40 @@ class Lab:
     @property
     def hypervisors(self) -> list[Hypervisor]:
         """hv1 at .2, hv2 at .3, and so on."""
-        return [self._hypervisor(index) for index in range(1, self.count + 1)]
+        return [self._container(f"hv{index}", 1 + index) for index in range(1, self.count + 1)]
 
-    def _hypervisor(self, index: int) -> Hypervisor:
-        container = f"{self.name}-hv{index}"
+    @property
+    def witnesses(self) -> list[Hypervisor]:
+        """wit1 at the last address of the subnet, wit2 before it: far from hypervisors and members."""
+        broadcast = self.subnet.num_addresses - 1
+        numbers = range(1, self.witness_count + 1)
+        return [self._container(f"wit{index}", broadcast - index, witness=True) for index in numbers]
+
+    @property
+    def machines(self) -> list[Hypervisor]:
+        """All containers."""
+        return [*self.hypervisors, *self.witnesses]
+
+    def _container(self, name: str, offset: int, *, witness: bool = False) -> Hypervisor:
+        container = f"{self.name}-{name}"
         return Hypervisor(
-            name=f"hv{index}",
+            name=name,
             container=container,
-            address=str(self.subnet.network_address + 1 + index),
+            address=str(self.subnet.network_address + offset),
             partition=partition_of(container),
-            directory=self.directory / f"hv{index}",
+            directory=self.directory / name,
+            witness=witness,
         )
 
 
 def directory_of(name: str) -> Path:
     """Return the machine's state directory of a lab."""
     return STATE / name
+
+
+def container_pattern(name: str) -> re.Pattern[str]:
+    """Return what matches the names of a lab's containers, and no other lab's."""
+    return re.compile(rf"{re.escape(name)}-(?:hv|wit)\d+")
 
 
 def partition_of(container: str) -> str:
@@ -112,7 +132,7 @@ def checked_subnet(text: str, count: int) -> ipaddress.IPv4Network:
     except ValueError as error:
         raise LabError(f"--subnet {text}: expected an IPv4 network such as {DEFAULT_SUBNET} ({error})") from error
     if subnet.num_addresses < count + 4:
-        raise LabError(f"--subnet {text}: too small for {count} hypervisors")
+        raise LabError(f"--subnet {text}: too small for {count} hypervisors and witnesses")
     return subnet
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ensemble_lab import mounts, processes
 from ensemble_lab.hypervisors import IDENTITY
-from ensemble_lab.layout import partition_of
+from ensemble_lab.layout import container_pattern, partition_of
 from ensemble_lab.processes import Process
 from ensemble_lab.system import LabError, wait_until
 
@@ -27,7 +27,7 @@ class Orphan:
 
 def running_hypervisors(name: str) -> list[Orphan]:
     """Find the inits of a lab's containers by their environment and their place in a pid namespace of their own."""
-    pattern = re.compile(rf"{re.escape(name)}-hv\d+")
+    pattern = container_pattern(name)
     found = []
     for pid in processes.all_pids():
         with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ def prepare(lab: Lab, images: dict[str, dict[str, Any]]) -> bool:
     client = lab.directory / "client" / "id_ed25519"
     changed = _ensure_key(client, f"lab {lab.name}")
     authorized = client.with_suffix(".pub").read_text(encoding="ascii")
-    for hypervisor in lab.hypervisors:
+    for hypervisor in lab.machines:
         changed |= _prepare_hypervisor(lab, hypervisor, authorized)
     checkouts = set((recorded(lab.name) or {}).get("checkouts", []))
     content = {**_description(lab, images), "checkouts": sorted(checkouts | {str(CHECKOUT)})}
@@ -74,7 +74,7 @@ def _give_to_checkout(lab: Lab, client: Path, images: dict[str, dict[str, Any]])
     changed = _ensure_file(directory / "id_ed25519", client.read_text(encoding="ascii"), mode=0o600)
     public = client.with_suffix(".pub")
     changed |= _ensure_file(directory / "id_ed25519.pub", public.read_text(encoding="ascii"))
-    known = "".join(f"{hypervisor.address} {_host_key(hypervisor)}\n" for hypervisor in lab.hypervisors)
+    known = "".join(f"{hypervisor.address} {_host_key(hypervisor)}\n" for hypervisor in lab.machines)
     changed |= _ensure_file(directory / "known_hosts", known)
     return _ensure_file(directory / "lab.json", json.dumps(_description(lab, images), indent=2) + "\n") or changed
 
@@ -99,6 +99,10 @@ def _description(lab: Lab, images: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 "partition": f"/{hypervisor.partition}",
             }
             for hypervisor in lab.hypervisors
+        ],
+        "witnesses": [
+            {"name": witness.name, "address": witness.address, "container": witness.container}
+            for witness in lab.witnesses
         ],
         "images": images,
     }
