@@ -47,7 +47,12 @@ def give_back_the_lease(resource: Resource) -> None:
     try:
         lease = session.call("lease_read", TRIP_TIMEOUT, resource=resource.name)
         if lease["session"]:
-            session.call("lease_release", TRIP_TIMEOUT, {"session": lease["session"]}, resource=resource.name)
+            session.call(
+                "lease_release",
+                TRIP_TIMEOUT,
+                {"session": lease["session"], "term": lease["term"]},
+                resource=resource.name,
+            )
     finally:
         session.close()
 

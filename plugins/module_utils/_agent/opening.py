@@ -26,7 +26,8 @@ def opened(settings: Settings, identity: Identity) -> Lease:
         return open_etcd_lease(settings.resource, election, settings.epoch, identity)
     hosts = [_host(voter, settings) for voter in settings.voters]
     known = functools.partial(connect, known_hosts=settings.known_hosts)
-    return open_lease(settings.resource, hosts, election, identity, known)
+    # a voter that is new, and not trusted here yet, must not keep this node from the others
+    return open_lease(settings.resource, hosts, election, identity, known, strict=False)
 
 
 def _election(settings: Settings) -> Election:

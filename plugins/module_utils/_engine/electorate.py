@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from .._election.quorum import Ask
 from .._host.voters import VoterAddress, Voters, voters_from
 from .._model.declaration import QUORUM, Access, Election, Etcd, Hypervisor
-from .._model.errors import LeaseError
+from .._model.errors import EnsembleError, LeaseError
 from .links import FIRST_S, Links
 
 #: a list that changes while it is read is read again, this often
@@ -57,6 +57,7 @@ def find_electorate(
     pool: t.Sequence[Hypervisor],
     hosts: t.Mapping[str, Hypervisor],
     links: t.Callable[[t.Sequence[Hypervisor]], Links],
+    strict: bool = True,
 ) -> Electorate:
     """Ask the declared voters, and whoever they name, which configuration counts.
 
@@ -66,6 +67,7 @@ def find_electorate(
         election: what is declared, which counts as long as nothing is pinned.
         hosts: all that this controller knows how to reach, by name.
         links: opens links to some hosts; they stay the caller's to close.
+        strict: a host that is not trusted is an error, and not merely silent.
 
     Raises:
         LeaseError: `new_epoch`, the voters change faster than they can be read.
@@ -76,6 +78,8 @@ def find_electorate(
         named = {host.name for host in declared}
         others = [host for name, host in hosts.items() if name not in named]
         seen.ask(links(others) if others else None)
+    if strict and seen.untrusted is not None:
+        raise seen.untrusted
     asked: set[str] = set()
     for _round in range(_ROUNDS):
         if not seen.configs:
@@ -96,10 +100,12 @@ class _Seen:
         epoch: the latest under which any of them has voted.
         configs: by digest.
         pinned: host -> digest of its list.
+        untrusted: a host that is not trusted, or does not trust us.
     """
 
     def __init__(self, links: Links) -> None:
         self.epoch = 1
+        self.untrusted: EnsembleError | None = None
         self.configs: dict[str, Voters] = {}
         self.pinned: dict[str, str] = {}
         self.ask(links)
@@ -110,6 +116,7 @@ class _Seen:
             return
         question = Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed)
         answers = links.ask(question, max(FIRST_S, links.timeout))  # nothing is held yet, and sessions are to be opened
+        self.untrusted = self.untrusted or links.untrusted
         for name, one in answers.items():
             if isinstance(one, str):
                 continue

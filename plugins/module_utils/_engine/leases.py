@@ -150,7 +150,12 @@ class _Opened:
 
 
 def open_voting(
-    name: str, pool: t.Sequence[Hypervisor], election: Election, connect: Connect, shared: Pool | None = None
+    name: str,
+    pool: t.Sequence[Hypervisor],
+    election: Election,
+    connect: Connect,
+    shared: Pool | None = None,
+    strict: bool = True,
 ) -> Voting:
     """Find the voters that count; the caller closes what was opened.
 
@@ -164,7 +169,7 @@ def open_voting(
     opened = _Opened(name, election, connect, shared)
     try:
         hosts = {host.name: host for host in (*pool, *election.witnesses)}
-        return Voting(name, election, find_electorate(election, pool, hosts, opened.links), hosts, opened)
+        return Voting(name, election, find_electorate(election, pool, hosts, opened.links, strict), hosts, opened)
     except BaseException:
         opened.close()
         raise
@@ -193,14 +198,19 @@ def confirm_lease(name: str, pool: t.Sequence[Hypervisor], election: Election, c
 
 
 def open_lease(
-    name: str, voters: t.Sequence[Hypervisor], election: Election, identity: Identity, connect: Connect
+    name: str,
+    voters: t.Sequence[Hypervisor],
+    election: Election,
+    identity: Identity,
+    connect: Connect,
+    strict: bool = True,
 ) -> Lease:
     """A lease for somebody who lasts, such as an agent: it is renewed for long, and its `close` ends all links.
 
     Raises:
         EnsembleError: as `open_voting` and `Voting.lease`.
     """
-    votes = open_voting(name, voters, election, connect)
+    votes = open_voting(name, voters, election, connect, strict=strict)
     try:
         lease = votes.lease(identity, tending=True)
     except BaseException:

@@ -25,6 +25,9 @@ FIRST_S = 5.0
 #: questions that a voter may have before it: one may be decided without its answer
 _MAX_OWED = 2
 
+#: errors that say more than that a host does not answer: a person has to settle them
+UNTRUSTED = ("host_key_unknown", "host_key_changed", "no_access", "no_key")
+
 Verbs = t.Sequence[t.Mapping[str, t.Any]]
 Results = t.List[t.Dict[str, t.Any]]
 #: voter -> the results of a batch in the order of its verbs, or why there are none
@@ -134,6 +137,7 @@ class Links:
     def __init__(self, resource: str, links: t.Sequence[Link], timeout: float) -> None:
         self._resource = resource
         self._links = tuple(links)
+        self.untrusted: EnsembleError | None = None
         self.timeout = timeout
 
     @property
@@ -196,6 +200,8 @@ class Links:
             if not isinstance(outcome, (list, EnsembleError)):
                 raise outcome
             found[name] = outcome
+            if isinstance(outcome, EnsembleError) and outcome.code in UNTRUSTED:
+                self.untrusted = outcome
             if enough(found):
                 return found  # nobody waits for the rest, so nothing is said of it
             if nearly(found):
