@@ -43,18 +43,15 @@ def run(resource: Resource, state: str) -> Outcome:
 
 def give_back_the_lease(resource: Resource) -> None:
     """That of the killed run, as its end would: other tests wait for it, here it would be waited for everywhere."""
-    session = connect(resource.pool[0], resource.known_hosts)
-    try:
-        lease = session.call("lease_read", TRIP_TIMEOUT, resource=resource.name)
-        if lease["session"]:
-            session.call(
-                "lease_release",
-                TRIP_TIMEOUT,
-                {"session": lease["session"], "term": lease["term"]},
-                resource=resource.name,
-            )
-    finally:
-        session.close()
+    for voter in resource.voters:
+        session = connect(voter, resource.known_hosts)
+        try:
+            lease = session.call("lease_read", TRIP_TIMEOUT, resource=resource.name)
+            if lease["session"]:
+                mine = {"session": lease["session"], "term": lease["term"]}
+                session.call("lease_release", TRIP_TIMEOUT, mine, resource=resource.name)
+        finally:
+            session.close()
 
 
 def killed_at(boundary: int, path: Path, state: str, environment: t.Mapping[str, str]) -> bool:
