@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.protocol import PROTOCOL
 from harness.controller import Controller
 from harness.lab import Lab
 
@@ -100,6 +101,11 @@ def test_data_is_removed_only_by_name(lab: Lab, controller: Controller, removed:
     assert "keeper-head-0" in set().union(*lab.running().values())
 
 
+def request(**fields: t.Any) -> bytes:
+    """A line for the host program."""
+    return json.dumps({"protocol": PROTOCOL, **fields}).encode() + b"\n"
+
+
 def host_program(lab: Lab, stdin: bytes) -> list[dict[str, t.Any]]:
     """Answers of the installed host program, spoken to as a controller does."""
     hypervisor = lab.hypervisors[0]
@@ -111,12 +117,12 @@ def host_program(lab: Lab, stdin: bytes) -> list[dict[str, t.Any]]:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"\xff\xfe\x00garbage\n", b"[]\n", b'{"protocol": 3, "verbs": [{"verb": "rm -rf"}]}\n', b"x" * 9_000_000 + b"\n"],
+    [b"\xff\xfe\x00garbage\n", b"[]\n", request(verbs=[{"verb": "rm -rf"}]), b"x" * 9_000_000 + b"\n"],
     ids=["garbage", "no object", "unknown verb", "huge"],
 )
 def test_the_host_program_outlives_nonsense(lab: Lab, nonsense: bytes) -> None:
-    hello = b'{"protocol": 3, "id": 7, "verbs": [{"verb": "hello"}]}\n'
-    answers = host_program(lab, nonsense + hello + b'{"protocol": 3, "trunc')
+    hello = request(id=7, verbs=[{"verb": "hello"}])
+    answers = host_program(lab, nonsense + hello + hello[:-9])
     assert len(answers) == 3
     assert "error" in answers[0] or not answers[0]["results"][0]["ok"]
     assert answers[1]["results"][0]["value"]["hostname"] == lab.hypervisors[0].name

@@ -23,7 +23,11 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration
     Etcd,
     Hypervisor,
 )
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import LeaseError
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import (
+    EnsembleError,
+    HypervisorError,
+    LeaseError,
+)
 from ledgers import OneByOne
 from world import World
 
@@ -37,6 +41,8 @@ class Noting(OneByOne):
     def __init__(self, known: Known, asked: t.Sequence[Hypervisor]) -> None:
         super().__init__(known.world, down=known.down, voters=asked)
         self._known = known
+        for name in sorted(known.strange & set(self.names)):
+            self.untrusted[name] = HypervisorError(f"{name}'s key is unknown.", code="host_key_unknown")
 
     def batch(self, *args: t.Any, **more: t.Any) -> t.Any:
         self._known.asked.append(self.names)
@@ -50,6 +56,7 @@ class Known:
         self.world = World(folder, POOL)
         self.asked: list[tuple[str, ...]] = []
         self.down: set[str] = set()
+        self.strange: set[str] = set()
 
     def voter(self, name: str) -> Voter:
         host = self.world.hosts[name]
@@ -66,10 +73,10 @@ class Known:
     def links(self, asked: t.Sequence[Hypervisor]) -> Links:
         return Noting(self, asked)
 
-    def find(self, declared: str = "123", known: str = "1234567", **more: t.Any) -> Electorate:
+    def find(self, declared: str = "123", known: str = "1234567", strict: bool = True, **more: t.Any) -> Electorate:
         election = Election(voters=hosts(declared), **more)
         reached = {name: HOSTS[name] for name in hosts(known)}
-        return find_electorate(election, POOL, reached, self.links)
+        return find_electorate(election, POOL, reached, self.links, strict)
 
 
 def hosts(digits: str) -> tuple[str, ...]:
@@ -164,6 +171,15 @@ def test_nobody_answers(known: Known) -> None:
     known.down = set(HOSTS)
     found = known.find()
     assert (found.names, found.epoch, found.pinned) == (hosts("123"), 1, None), "the lease will find no majority"
+
+
+def test_every_host_that_is_not_trusted_is_named_unless_it_may_be_silent(known: Known) -> None:
+    known.strange = {"hv1", "hv3"}
+    with pytest.raises(EnsembleError) as caught:
+        known.find()
+    assert caught.value.code == "host_key_unknown"
+    assert [name for name in HOSTS if f"{name}'s key" in caught.value.msg] == ["hv1", "hv3"]
+    assert known.find(strict=False).names == hosts("123")
 
 
 def test_a_list_that_always_names_somebody_else_is_no_list(known: Known) -> None:

@@ -11,6 +11,7 @@ from .._election.quorum import Ask
 from .._host.voters import VoterAddress, Voters, voters_from
 from .._model.declaration import QUORUM, Access, Election, Etcd, Hypervisor
 from .._model.errors import EnsembleError, LeaseError
+from .._pool.pool import raise_together
 from .links import FIRST_S, Links
 
 #: a list that changes while it is read is read again, this often
@@ -70,6 +71,7 @@ def find_electorate(
         strict: a host that is not trusted is an error, and not merely silent.
 
     Raises:
+        EnsembleError: with the hosts that are not trusted.
         LeaseError: `new_epoch`, the voters change faster than they can be read.
     """
     declared = election.voters_of(pool)
@@ -78,8 +80,8 @@ def find_electorate(
         named = {host.name for host in declared}
         others = [host for name, host in hosts.items() if name not in named]
         seen.ask(links(others) if others else None)
-    if strict and seen.untrusted is not None:
-        raise seen.untrusted
+    if strict:
+        raise_together(seen.untrusted.values())
     asked: set[str] = set()
     for _round in range(_ROUNDS):
         if not seen.configs:
@@ -100,12 +102,12 @@ class _Seen:
         epoch: the latest under which any of them has voted.
         configs: by digest.
         pinned: host -> digest of its list.
-        untrusted: a host that is not trusted, or does not trust us.
+        untrusted: hosts that are not trusted, or do not trust us -> what a person has to settle.
     """
 
     def __init__(self, links: Links) -> None:
         self.epoch = 1
-        self.untrusted: EnsembleError | None = None
+        self.untrusted: dict[str, EnsembleError] = {}
         self.configs: dict[str, Voters] = {}
         self.pinned: dict[str, str] = {}
         self.ask(links)
@@ -116,7 +118,7 @@ class _Seen:
             return
         question = Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed)
         answers = links.ask(question, max(FIRST_S, links.timeout))  # nothing is held yet, and sessions are to be opened
-        self.untrusted = self.untrusted or links.untrusted
+        self.untrusted.update(links.untrusted)
         for name, one in answers.items():
             if isinstance(one, str):
                 continue

@@ -132,12 +132,15 @@ class Links:
 
     Args:
         timeout: seconds for one question (op_timeout).
+
+    Attributes:
+        untrusted: voters that are not trusted, or do not trust us -> what a person has to settle.
     """
 
     def __init__(self, resource: str, links: t.Sequence[Link], timeout: float) -> None:
         self._resource = resource
         self._links = tuple(links)
-        self.untrusted: EnsembleError | None = None
+        self.untrusted: dict[str, EnsembleError] = {}
         self.timeout = timeout
 
     @property
@@ -201,7 +204,7 @@ class Links:
                 raise outcome
             found[name] = outcome
             if isinstance(outcome, EnsembleError) and outcome.code in UNTRUSTED:
-                self.untrusted = outcome
+                self.untrusted[name] = outcome
             if enough(found):
                 return found  # nobody waits for the rest, so nothing is said of it
             if nearly(found):
