@@ -163,7 +163,7 @@ class InventoryModule(BaseInventoryPlugin):
                 "ensemble_declaration": os.path.abspath(path),
                 "ensemble_resource": resource.name,
                 "ensemble_stack": resource.stack,
-                "ensemble_services": {role: list(units) for role, units in resource.services.items()},
+                "ensemble_services": {role: list(units) for role, units in resource.monitor.services.items()},
                 "ensemble_cache": _cache(resource),
                 "ensemble_election": _election(resource),
             },
