@@ -98,6 +98,10 @@ def main(argv: t.Sequence[str], opener: Opener = open_lease, run_dir: str = os.p
             run(path, opener, run_dir)
             return 0
         settings, warnings = load(path)
+        if arguments.command == "watch":
+            from .command import watch  # with the whole engine
+
+            return watch(settings)
         if arguments.command == "check":
             _say({"resource": settings.resource, "warnings": warnings})
             return 0
@@ -135,9 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--settings", metavar="FILE", help="settings; by default the only one in /etc/ensemble/agents")
     which.add_argument("--resource", metavar="NAME", help="the resource whose agent is meant")
     common.add_argument("--json", action="store_true", help="for programs")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="status|release|check|run")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="status|release|check|run|watch")
     commands.add_parser("status", parents=[common], help="who leads; exit status 3 when nobody does")
     commands.add_parser("run", parents=[common], help="be the agent (the service does this)")
+    commands.add_parser("watch", parents=[common], help="look after the resource (the agent runs this while it leads)")
     commands.add_parser("release", parents=[common], help="let another candidate lead")
     commands.add_parser("check", parents=[common], help="whether the settings are sound; starts nothing")
     return parser

@@ -13,18 +13,19 @@ from .._pool.session import Session
 OBSERVE_TIMEOUT = 30.0
 
 
-def observe(pool: Pool, resource: str, record: Record) -> Observation:
+def observe(pool: Pool, resource: str, record: Record, timeout: float = OBSERVE_TIMEOUT) -> Observation:
     """What is there for a resource on the whole pool.
 
     Args:
         record: as a majority of the voters keeps it.
+        timeout: seconds for each hypervisor.
 
     Raises:
         EnsembleError: a hypervisor could not look, or did not answer and the pool does not tolerate that; naming each.
     """
 
     def look(session: Session) -> ObservedHypervisor:
-        found = session.call("observe", OBSERVE_TIMEOUT, resource=resource)
+        found = session.call("observe", timeout, resource=resource)
         return hypervisor_from(session.hypervisor, resource, found)
 
     answers = pool.without_silent(pool.each(look))

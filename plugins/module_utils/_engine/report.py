@@ -89,6 +89,24 @@ def hypervisor_facts(observation: Observation) -> list[dict[str, t.Any]]:
     ]
 
 
+def hypervisor_states(resource: Resource, observation: Observation) -> list[dict[str, t.Any]]:
+    """One entry per declared hypervisor: whether it answers, and what it carries."""
+    carried = {entry["name"]: entry for entry in hypervisor_facts(observation)}
+    return [
+        {
+            "name": hv.name,
+            "address": hv.address,
+            "state": "silent" if hv.name in observation.silent else "answers",
+            "why": observation.silent.get(hv.name, ""),
+            "maintenance": hv.maintenance,
+            "memory_mb": carried.get(hv.name, {}).get("memory_mb"),
+            "vcpus": carried.get(hv.name, {}).get("vcpus"),
+            "members": carried.get(hv.name, {}).get("members", 0),
+        }
+        for hv in resource.pool
+    ]
+
+
 def _realised(
     member: Member | None, record: t.Mapping[str, t.Any], disks: t.Mapping[str, Artefact]
 ) -> tuple[str | None, str | None]:

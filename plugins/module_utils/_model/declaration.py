@@ -257,8 +257,13 @@ class Resource:
 
     def probes(self, member: Member) -> tuple[Probe, ...]:
         """All that is asked of a member: its units first."""
-        others = (probe for role in member.roles for probe in self.monitor.probes.get(role, ()))
-        return (*(Probe(UNIT, unit=unit) for unit in self.units(member)), *dict.fromkeys(others))
+        asked = dict.fromkeys(probe for role in member.roles for probe in self.asked(role))
+        return tuple(sorted(asked, key=lambda probe: probe.kind != UNIT))
+
+    def asked(self, role: str) -> tuple[Probe, ...]:
+        """What is asked of each member of a role: its units, and the declared probes."""
+        units = (Probe(UNIT, unit=unit) for unit in self.monitor.services.get(role, ()))
+        return (*units, *self.monitor.probes.get(role, ()))
 
     def relocatable(self, member: Member) -> bool:
         """Whether a member may be made anew on another hypervisor by itself: all its roles say so, none has data."""

@@ -115,6 +115,8 @@ class Record:
         placement: member -> hypervisor; of one that moves, the one that it leaves.
         moving: member -> hypervisor to which it moves, until all is over.
         removed: members that were taken out by name and had been declared one by one.
+        repairs: that were tried of late, so that a budget outlives the leader who used it up.
+        member_ttl: seconds after which hypervisors that hear no leader end what may be made elsewhere; 0: never.
     """
 
     version: int = 0
@@ -127,6 +129,8 @@ class Record:
     stateful: tuple[str, ...] = ()
     moving: t.Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    repairs: tuple[t.Mapping[str, t.Any], ...] = ()
+    member_ttl: float = 0.0
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -140,13 +144,15 @@ class Record:
             "stateful": list(self.stateful),
             "moving": dict(self.moving),
             "removed": list(self.removed),
+            "repairs": [dict(repair) for repair in self.repairs],
+            "member_ttl": self.member_ttl,
         }
 
     @classmethod
     def from_dict(cls, data: t.Mapping[str, t.Any]) -> Record:
         """From stored data; keys of newer versions are ignored."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        for name in ("stateful", "removed"):
+        for name in ("stateful", "removed", "repairs"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 

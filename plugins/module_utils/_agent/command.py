@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""The agent's own command, `ensemble-agent watch`: the term's work, wired to this node."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import typing as t
+
+from .._election.store import Identity
+from .._engine.keeper import boottime
+from .._engine.leases import voting
+from .._host.files import write_file
+from .._model.declaration import Resource
+from .._model.errors import EnsembleError
+from .._pool import existing, ssh
+from .._pool.pool import Connect
+from .journal import RUN_DIR, Journal
+from .opening import election_of, host_of
+from .playbook import Playbook
+from .settings import STATE_DIR, Settings
+from .watch import Orders, Shown, Watch
+
+
+def watch(settings: Settings) -> int:
+    """Look after the resource for as long as the agent that started this leads; the exit status.
+
+    Raises:
+        EnsembleError: `no_agent`, nobody leads for whom this could work.
+    """
+    identity, token = _inherited(settings.resource)
+    orders = Orders()
+    orders.listen()
+    playbook = Playbook(settings, STATE_DIR)
+    journal = Journal(settings.resource, settings.node_id, boottime, sys.stdout, settings.journal, settings.debug)
+    hosts = [host_of(host, settings) for host in settings.voters]
+
+    def votes() -> t.Any:
+        return voting(settings.resource, hosts, election_of(settings), lambda hv: ssh.connect(hv, settings.known_hosts))
+
+    return Watch(settings, votes, playbook.resource, _connect, playbook, journal, _show, identity, token).serve(orders)
+
+
+def _inherited(resource: str) -> tuple[Identity, tuple[int, int]]:
+    words = os.environ.get("ENSEMBLE_FENCING_TOKEN", "").split(",")
+    session = os.environ.get("ENSEMBLE_SESSION", "")
+    good = len(words) == 2 and all(word.isdigit() for word in words) and session
+    if not good or os.environ.get("ENSEMBLE_RESOURCE") != resource:
+        raise EnsembleError(
+            f"there is no lease of {resource} under which this could work: the agent runs it while it leads. "
+            "See systemctl status ensemble-agent@" + resource,
+            code="no_agent",
+        )
+    return Identity(session, ""), (int(words[0]), int(words[1]))
+
+
+def _show(shown: Shown) -> None:
+    """Where whoever looks at this node finds it."""
+    path = os.path.join(RUN_DIR, f"{shown.resource.name}.health.json")
+    write_file(path, (json.dumps(shown.health.as_dict()) + "\n").encode(), 0o644, durable=False)
+
+
+def _connect(resource: Resource) -> Connect:
+    def connect(hv: t.Any) -> t.Any:
+        if hv.name in resource.machines:
+            return existing.connect(resource, *resource.machines[hv.name])
+        return ssh.connect(hv, resource.known_hosts)
+
+    return connect
