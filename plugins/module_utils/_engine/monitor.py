@@ -8,16 +8,20 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._batch import BATCHES
 from .._batch.base import NodeState
+from .._batch.engines import batch_of
 from .._model.declaration import Member, Resource
+from .._model.drivers import SIM
 from .._model.errors import EnsembleError
 from .._model.health import HYPERVISOR, Health, Job, Sign
 from .._model.monitor import SCHEDULER
 from .._model.observed import Domain, Observation, Record
 from .._plan.verdict import Look, judge_all
+from .._pool.keys import public_line
 from .._pool.pool import Pool, in_parallel
-from .._probe.session import Answer, Prober
+from .._probe.base import Answer, Prober
+from .._probe.prober import SshProber
+from .credentials import MEMBER_KEY, host_key_name
 from .observe import observe
 
 #: seconds that a hypervisor gets to tell what is on it
@@ -51,8 +55,8 @@ def look(resource: Resource, pool: Pool, record: Record, prober: Prober, timeout
     observation = observe(pool, resource.name, record, timeout)
     looks = {member.name: _placed(member, observation) for member in resource.members}
     asked = [look.member for look in looks.values() if look.state in _ANSWERS] if record.desired == "started" else []
-    answers = prober.look(asked, _deadline(resource, asked))
-    mute = [looks[name] for name, answer in answers.items() if not answer.reach.ok and looks[name].state != "unknown"]
+    answers = prober.look(asked, time.monotonic() + _longest(resource, asked))
+    mute = [looks[name] for name, answer in answers.items() if answer.reach.ok is False and not answer.strange]
     signs = _own_signs(pool, resource.name, mute)
     nodes, jobs = _schedulers(resource, answers)
     found = [_with_answers(resource, look, answers.get(name), signs.get(name), nodes) for name, look in looks.items()]
@@ -60,11 +64,31 @@ def look(resource: Resource, pool: Pool, record: Record, prober: Prober, timeout
     return Seen(health, observation, time.monotonic() - begun)
 
 
+def open_prober(resource: Resource, secrets: t.Mapping[str, str]) -> Prober:
+    """What asks the members of a resource, with the key that they accept; its sessions are opened when they are needed.
+
+    Raises:
+        EnsembleError: `no_key`, the resource was never started.
+    """
+    if any(member.spec.driver == SIM for member in resource.members):
+        from .._probe.sim import SimProber  # the host program's own code, which no other run needs here
+
+        return SimProber(resource)
+    if MEMBER_KEY not in secrets:
+        raise EnsembleError(
+            f"{resource.name} has no key for its members yet: it was never started. Run playbooks/start.yml.",
+            code="no_key",
+        )
+    names = {member.name: host_key_name(member.name) for member in resource.members}
+    public = {member: public_line(secrets[name]) for member, name in names.items() if name in secrets}
+    return SshProber(resource, secrets[MEMBER_KEY], public)
+
+
 #: states of a domain that may answer
 _ANSWERS = ("running", "idle", "blocked", "unknown")
 
 
-def _deadline(resource: Resource, members: t.Sequence[Member]) -> float:
+def _longest(resource: Resource, members: t.Sequence[Member]) -> float:
     slowest = max((probe.timeout for member in members for probe in resource.probes(member)), default=0.0)
     return slowest + _TRIP
 
@@ -135,8 +159,8 @@ def _schedulers(resource: Resource, answers: t.Mapping[str, Answer]) -> tuple[di
     jobs: list[Job] | None = None
     for answer in answers.values():
         for engine, texts in answer.raw.items():
-            batch = BATCHES[engine]
             try:
+                batch = batch_of(engine)
                 nodes.update({name: Node(engine, state) for name, state in batch.nodes(texts["nodes"]).items()})
                 jobs = [*(jobs or []), *batch.jobs(texts["jobs"])]
             except EnsembleError:

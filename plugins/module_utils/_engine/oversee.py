@@ -16,10 +16,10 @@ from .._model.observed import Observation
 from .._plan.actions import Plan
 from .._plan.repair import Repairs
 from .._pool.pool import Connect, Pool
-from .._probe.session import Prober, open_prober
+from .._probe.base import Prober
 from .keeper import adopted, this_run
 from .leases import Voting, voting
-from .monitor import Seen, look
+from .monitor import Seen, look, open_prober
 from .repair import Mended, Repairer
 
 

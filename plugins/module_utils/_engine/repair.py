@@ -17,7 +17,7 @@ from .._plan.actions import Plan
 from .._plan.repair import REBUILD, RELOCATE, RESTART_UNIT, WAITS, Repair, Repairs, Step, decide, recent
 from .._plan.start import plan_started
 from .._pool.pool import Pool, in_parallel
-from .._probe.session import Prober
+from .._probe.base import Prober
 from .leases import Voting
 from .monitor import Seen, look
 from .run import Request, carry_out
@@ -128,7 +128,9 @@ class Repairer:
     def _restart_units(self, step: Step) -> None:
         member = next(member for member in self._resource.members if member.name == step.member)
         for unit in step.units:
-            self._prober.restart_unit(member, unit, self._lease.token, UNIT_TIMEOUT)
+            sign = self._prober.restart_unit(member, unit, self._lease.token, UNIT_TIMEOUT)
+            if not sign.ok:
+                raise EnsembleError(f"{unit} was restarted, and is {sign.detail}", code="unit_failed")
 
     def _carry_out(self, plan: Plan, observation: Observation) -> None:
         resource = self._resource

@@ -3,7 +3,7 @@
 """What is repaired now: pure, verdicts x repairs of late x budget -> the mildest step that was not tried yet.
 
 The steps are, from mild to hard: restart units, restart the member in place, rebuild it. What has data is never
-rebuilt, what nobody can tell is never touched, and whoever was repaired as often as the budget allows is left to a person.
+rebuilt, what nobody can tell is never touched, and whoever was repaired as often as the budget allows is left alone.
 """
 
 from __future__ import annotations
