@@ -17,16 +17,18 @@ ALLOWED: dict[str, set[str]] = {
     "_plan": {"_model"},
     "_host": {"_model", "_election"},
     "_pool": {"_model", "_election", "_host"},
-    "_engine": {"_model", "_election", "_plan", "_host", "_pool"},
-    "_module": {"_model", "_election", "_plan", "_host", "_pool", "_engine"},
-    "_agent": {"_model", "_election", "_plan", "_host", "_pool", "_engine"},
+    "_batch": {"_model"},
+    "_probe": {"_model", "_host", "_pool", "_batch"},
+    "_engine": {"_model", "_election", "_plan", "_host", "_pool", "_batch", "_probe"},
+    "_module": {"_model", "_election", "_plan", "_host", "_pool", "_batch", "_probe", "_engine"},
+    "_agent": {"_model", "_election", "_plan", "_host", "_pool", "_batch", "_probe", "_engine"},
 }
 #: of the election, a hypervisor has the voter's decision only
 VOTER_ONLY = "_election.voter"
 #: takes Ansible's own HTTP client, so that certificates are looked up as administrators of Ansible know it
 HTTP_CLIENT = "gateway.py"
 IMPURE = {"os", "socket", "time", "random", "secrets", "subprocess", "datetime", "io", "pathlib", "shutil", "tempfile"}
-PURE = ("_plan", "_election")
+PURE = ("_plan", "_election", "_batch")
 
 
 def sources(module_utils: pathlib.Path) -> list[pathlib.Path]:
@@ -51,7 +53,7 @@ def imported(path: pathlib.Path, module_utils: pathlib.Path) -> t.Iterator[str]:
 
 def test_every_package_has_its_place_in_the_order(module_utils: pathlib.Path) -> None:
     packages = {path.name for path in module_utils.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert packages <= set(ALLOWED) | {"_batch", "_probe"}
+    assert packages <= set(ALLOWED)
     assert len(sources(module_utils)) > 30
 
 
