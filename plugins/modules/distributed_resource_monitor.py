@@ -48,6 +48,15 @@ options:
     type: list
     elements: str
     default: []
+  page:
+    description: File on the controller that gets the page with all this as people look at it, in HTML.
+    type: path
+  events:
+    description: Events of the resource's agents for the page, as C(ensemble-agent events --json) prints them, the
+      oldest first.
+    type: list
+    elements: dict
+    default: []
 seealso:
   - module: ensemble.stacks.distributed_resource
   - module: ensemble.stacks.distributed_resource_info
@@ -132,6 +141,11 @@ jobs:
   returned: success
   type: list
   elements: dict
+table:
+  description: The same as a table for terminals.
+  returned: success
+  type: list
+  elements: str
 actions:
   description: Repairs, with the member and the reason.
   returned: when O(repair)
@@ -169,6 +183,8 @@ def main() -> None:
             "declaration": {"type": "path", "required": True},
             "repair": {"type": "bool", "default": False},
             "lost": {"type": "list", "elements": "str", "default": []},
+            "page": {"type": "path"},
+            "events": {"type": "list", "elements": "dict", "default": []},
             **FENCING,
         },
         supports_check_mode=True,

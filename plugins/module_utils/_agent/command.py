@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import typing as t
@@ -12,16 +11,16 @@ import typing as t
 from .._election.store import Identity
 from .._engine.keeper import boottime
 from .._engine.leases import voting
-from .._host.files import write_file
 from .._model.declaration import Resource
 from .._model.errors import EnsembleError
 from .._pool import existing, ssh
 from .._pool.pool import Connect
-from .journal import RUN_DIR, Journal
+from .journal import Journal
 from .opening import election_of, host_of
 from .playbook import Playbook
 from .settings import STATE_DIR, Settings
-from .watch import Orders, Shown, Watch
+from .show import Show
+from .watch import Orders, Watch
 
 
 def watch(settings: Settings) -> int:
@@ -40,7 +39,12 @@ def watch(settings: Settings) -> int:
     def votes() -> t.Any:
         return voting(settings.resource, hosts, election_of(settings), lambda hv: ssh.connect(hv, settings.known_hosts))
 
-    return Watch(settings, votes, playbook.resource, _connect, playbook, journal, _show, identity, token).serve(orders)
+    show = Show(settings, token)
+    try:
+        work = Watch(settings, votes, playbook.resource, _connect, playbook, journal, show, identity, token)
+        return work.serve(orders)
+    finally:
+        show.close()
 
 
 def _inherited(resource: str) -> tuple[Identity, tuple[int, int]]:
@@ -54,12 +58,6 @@ def _inherited(resource: str) -> tuple[Identity, tuple[int, int]]:
             code="no_agent",
         )
     return Identity(session, ""), (int(words[0]), int(words[1]))
-
-
-def _show(shown: Shown) -> None:
-    """Where whoever looks at this node finds it."""
-    path = os.path.join(RUN_DIR, f"{shown.resource.name}.health.json")
-    write_file(path, (json.dumps(shown.health.as_dict()) + "\n").encode(), 0o644, durable=False)
 
 
 def _connect(resource: Resource) -> Connect:

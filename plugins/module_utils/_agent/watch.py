@@ -18,11 +18,13 @@ from .._election.store import Identity, Lease, Token
 from .._engine.heart import Heart, beating
 from .._engine.leases import Voting
 from .._engine.oversee import Overseer, overseeing
-from .._engine.repair import OVER, Mended
+from .._engine.repair import OVER, Mended, Repairer
 from .._model.declaration import Resource
 from .._model.errors import EnsembleError
 from .._model.health import Health
+from .._model.observed import Observation
 from .._pool.pool import Connect
+from .._status.text import iso
 from .journal import Journal
 from .playbook import Playbook
 from .processes import HURRY
@@ -36,13 +38,17 @@ Show = t.Callable[["Shown"], None]
 
 
 class Shown(t.NamedTuple):
-    """What people are shown."""
+    """What people are shown.
+
+    Attributes:
+        repairs: at, member, action, reason, outcome, seconds; the oldest first.
+    """
 
     resource: Resource
-    overseer: Overseer
+    observation: Observation
     health: Health
     seconds: float
-    exhausted: t.Mapping[str, str]
+    repairs: t.Sequence[t.Mapping[str, t.Any]]
 
 
 class Orders:
@@ -87,6 +93,7 @@ class Watch:
         self._identity = identity
         self._token = token
         self._said: dict[str, str] = {}
+        self._outcomes: dict[tuple[str, float], tuple[str, float | None]] = {}
         self._failures = 0
         self._due = 0.0
         self._carried_out: tuple[int, str] = (0, "")
@@ -174,7 +181,7 @@ class Watch:
                 self._mended(mended)
                 health = mended.health or health
             self._converge(overseer, record.generation, record.digest, orders)
-        self._show(Shown(overseer.resource, overseer, health, seen.seconds, exhausted))
+        self._show(Shown(overseer.resource, seen.observation, health, seen.seconds, self._repairs(repairer, exhausted)))
 
     def _converge(self, overseer: Overseer, generation: int, digest: str, orders: Orders) -> None:
         """Run the stack's playbook when the declaration changed, a member is new, or it is time."""
@@ -193,6 +200,20 @@ class Watch:
             self._carried_out, self._fresh = (record.generation, record.digest), False
         else:
             self._carried_out = (generation, digest)
+
+    def _repairs(self, repairer: Repairer, exhausted: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
+        """Those on record, with what became of them as far as this leader knows; and those that are not made."""
+        tried = []
+        for repair in repairer.history():
+            outcome, seconds = self._outcomes.get((repair.member, round(repair.at, 1)), ("", None))
+            entry = {**repair.as_dict(), "at": iso(repair.at), "outcome": outcome, "seconds": seconds}
+            tried.append(entry)
+        now = iso(time.time())
+        left = [
+            {"at": now, "member": member, "action": "none", "reason": why, "outcome": "exhausted", "seconds": None}
+            for member, why in exhausted.items()
+        ]
+        return tried + left
 
     # -- events
 
@@ -226,6 +247,7 @@ class Watch:
                 verdict=verdicts.get(step.member),
                 seconds=round(mended.seconds, 1),
             )
+            self._outcomes[step.member, round(mended.at, 1)] = (outcome, round(mended.seconds, 1))
         self._fresh = self._fresh or bool(mended.fresh)
 
     def _event(self, name: str, **more: t.Any) -> None:

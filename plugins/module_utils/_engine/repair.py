@@ -40,9 +40,11 @@ class Mended:
         health: after it, as last seen.
         pending: members that had not come back when their time was over.
         fresh: members that were made anew, and have still to be configured.
+        at: wall time of their entry in the record.
     """
 
     repairs: Repairs
+    at: float
     plan: Plan | None = None
     failures: dict[str, str] = field(default_factory=dict)
     health: Health | None = None
@@ -97,8 +99,8 @@ class Repairer:
             EnsembleError: the lease was lost, or no majority keeps the record: nothing more is touched.
         """
         begun = time.monotonic()
-        self._note(repairs.steps)
-        mended = Mended(repairs)
+        mended = Mended(repairs, self._wall())
+        self._note(repairs.steps, mended.at)
         units = [step for step in repairs.steps if step.action == RESTART_UNIT]
         self._lease.require(self._lease.ttl / 5)
         for step, outcome in zip(units, in_parallel(self._restart_units, units)):
@@ -117,9 +119,9 @@ class Repairer:
         mended.seconds = time.monotonic() - begun
         return mended
 
-    def _note(self, steps: t.Sequence[Step]) -> None:
+    def _note(self, steps: t.Sequence[Step], now: float) -> None:
         """On record before anything is touched: a leader that dies at it has used up the budget all the same."""
-        ledger, now = self._votes.ledger, self._wall()
+        ledger = self._votes.ledger
         late = recent(self.history(), now, self._resource.monitor.budget.window)
         tried = [Repair(now, step.member, step.action, step.reason[:200]) for step in steps]
         entries = tuple(repair.as_dict() for repair in (*late, *tried))

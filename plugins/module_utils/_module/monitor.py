@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -12,9 +13,14 @@ from .._election.store import View, node_of
 from .._engine.oversee import Question, oversee
 from .._engine.repair import Mended
 from .._engine.report import hypervisor_states
+from .._host.files import write_file
 from .._model.declaration import Resource
 from .._model.errors import EnsembleError
 from .._plan.repair import Repairs
+from .._status.document import build
+from .._status.page import page
+from .._status.table import lines
+from .._status.text import iso
 from .main import connect_of, target_of, token_of
 
 
@@ -35,9 +41,37 @@ def monitor(module: AnsibleModule) -> dict[str, t.Any]:
         "seconds": round(found.seconds, 3),
         "changed": False,
     }
+    document = build(
+        found.health.as_dict(),
+        iso(time.time()),
+        leader=result["leader"] or None,
+        hypervisors=result["hypervisors"],
+        events=params["events"],
+        repairs=[{**repair, "at": iso(repair["at"])} for repair in found.observation.record.repairs],
+        look_s=found.seconds,
+        interval_s=resource.monitor.interval,
+    )
+    result["table"] = list(lines(document))
+    if params["page"] and not module.check_mode:
+        _write(params["page"], page(document, 0.0))
     if found.repairs is not None:
         result.update(_repaired(found.repairs, found.mended))
     return result
+
+
+def _write(path: str, text: str) -> None:
+    """The page is not what a run changes, so it never counts as changed.
+
+    Raises:
+        EnsembleError: `bad_option`, it cannot be written there.
+    """
+    try:
+        write_file(path, text.encode("utf-8", "replace"), 0o644, durable=False)
+    except OSError as error:
+        raise EnsembleError(
+            f"page: {path} cannot be written: {error.strerror}. Name a file in a folder that is there.",
+            code="bad_option",
+        ) from error
 
 
 def leader_facts(view: View) -> dict[str, t.Any]:

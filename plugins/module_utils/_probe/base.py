@@ -25,20 +25,22 @@ class Answer:
         up_s: seconds since its own boot; None where it could not be asked.
         signs: one for each probe of the member, in their order; those of a member that could not be asked are None.
         raw: engine of a batch system -> what its commands printed, by `nodes` and `jobs`.
+        strange: why whoever answers at its address is not the member, or does not take us for its resource.
     """
 
     reach: Sign
     up_s: float | None = None
     signs: tuple[Sign, ...] = ()
     raw: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
+    strange: str = ""
 
 
 def unreachable(
-    name: str, probes: t.Sequence[Probe], why: str, seconds: float = 0.0, ok: bool | None = False
+    name: str, probes: t.Sequence[Probe], why: str, seconds: float = 0.0, ok: bool | None = False, strange: bool = False
 ) -> Answer:
     """The answer of a member that could not be asked. `ok` None: nothing is said against it."""
     unasked = tuple(Sign(probe.kind, probe.name, None, "could not be asked") for probe in probes)
-    return Answer(Sign(REACH, name, ok, why, seconds), None, unasked)
+    return Answer(Sign(REACH, name, ok, why, seconds), None, unasked, strange=why if strange else "")
 
 
 class Prober(abc.ABC):
