@@ -85,7 +85,8 @@ class SshProber(Prober):
             )
         except HypervisorError as error:
             ok = _SAYS_NOTHING.get(error.code, False)
-            return unreachable(name, probes, _reason(name, error), time.monotonic() - begun, ok)
+            strange = error.code in _REASONS
+            return unreachable(name, probes, _reason(name, error), time.monotonic() - begun, ok, strange)
         except EnsembleError as error:  # it was reached, and could not be asked
             return unreachable(name, probes, error.msg[:_DETAIL], time.monotonic() - begun, True)
         except OSError as error:
