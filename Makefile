@@ -27,7 +27,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SOURCES := plugins tests roles
 
-.PHONY: help demo demo-down test test-full chaos bench prove lint unit ansible-lint sanity changelog lab-test \
+.PHONY: help demo demo-down test test-full chaos bench browser prove lint unit ansible-lint sanity changelog lab-test \
 	lab-up lab-status lab-down venv venv-test clean
 
 help: ## this list
@@ -55,6 +55,11 @@ lint: venv-test ## style and types
 
 unit: venv-test ## the fast tests
 	python -m pytest -n 2 tests/unit
+
+browser: venv-test ## the page in a real Chromium, which is installed if there is none; pictures in .build/artefacts
+	@command -v chromium >/dev/null || { echo "installing chromium (Debian)"; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	ENSEMBLE_TEST_BROWSER=1 python -m pytest -p no:xdist -rs tests/browser
 
 changelog: venv-test ## every fragment is well formed
 	antsibull-changelog lint

@@ -92,6 +92,8 @@ def test_heads_are_those_of_the_whole_and_safe(path: str) -> None:
     with serving(healthy()) as web:
         whole, head = ask(web, path), ask(web, path, "HEAD")
         assert (head.status, head.body) == (whole.status, b"")
+        raw = say(web, f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+        assert raw.endswith(b"\r\n\r\n")
         assert head.headers["content-length"] == whole.headers["content-length"] == str(len(whole.body))
         for found in (whole, head):
             assert "default-src 'none'" in found.headers["content-security-policy"]
@@ -153,6 +155,29 @@ def test_before_the_first_look_and_after_the_last_one() -> None:
     holder.put(failing())
     assert holder.answer("/healthz").status == 200
     assert b"mytorque: failed" in holder.answer("/").body
+
+
+def test_a_page_that_cannot_be_made_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving({"resource": "half of a document"}) as web:
+        found = ask(web, "/")
+        assert (found.status, found.body) == (500, b"this cannot be shown: KeyError\n")
+        assert ask(web, "/status.json").status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_client_that_goes_away_is_no_news(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[object] = []
+    before = webs._Server.handle_error
+    monkeypatch.setattr(
+        webs._Server, "handle_error", lambda self, request, client: (before(self, request, client), told.append(client))
+    )
+    monkeypatch.setattr(webs, "_SHOWN", {"/": ("text/html", 1.0, lambda document, age: b"x" * 50_000_000)})
+    with serving(healthy()) as web:
+        with socket.create_connection((HERE, web.port), timeout=10) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert sock.recv(100)
+        until(lambda: bool(told))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_crowd_costs_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +244,8 @@ def test_a_client_that_sends_a_little_now_and_then_is_ended(monkeypatch: pytest.
                 over = True
 
 
-def test_it_stops_cleanly() -> None:
+def test_it_stops_cleanly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webs, "_PATIENCE", 60.0)
     before = set(threading.enumerate())
     with serving(healthy()) as web:
         port = web.port
@@ -249,11 +275,13 @@ def test_a_port_that_is_taken_is_said() -> None:
 
 
 def test_it_listens_on_ipv6_as_well() -> None:
-    web = Web(Holder(1.0), "::1", 0)
     try:
-        web.start()
-    except EnsembleError as error:
-        pytest.skip(f"no IPv6 here: {error.msg}")
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    web = Web(Holder(1.0), "::1", 0)
+    web.start()
     try:
         with socket.create_connection(("::1", web.port), timeout=10) as sock:
             sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")

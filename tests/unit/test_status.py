@@ -239,3 +239,6 @@ def test_who_led_when() -> None:
         ("mytorque-head-0", 1130),
     ]
     assert words.terms([{"event": "elected", "node": "a"}], NOW) == []
+    again = [event(90, "elected", "a"), event(50, "released", "a"), event(40, "lost", "a"), event(30, "elected", "a")]
+    again.append(event(20, "follows", "b", leader="a/1/2", holder="h"))
+    assert [(term.node, round(term.seconds)) for term in words.terms(again, NOW)] == [("a", 40), ("", 20), ("a", 30)]

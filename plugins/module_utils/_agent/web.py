@@ -235,7 +235,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
-        self._send(self.server.holder.answer(self.path.split("?", 1)[0]))
+        try:
+            answer = self.server.holder.answer(self.path.split("?", 1)[0])
+        except Exception as error:  # of our own making; the other paths may still be shown
+            answer = Answer(500, _TEXT, f"this cannot be shown: {type(error).__name__}\n".encode())
+        self._send(answer)
 
     do_HEAD = do_GET
 

@@ -14,6 +14,8 @@ from .text import counted, lasting
 
 #: most members on one hypervisor -> how large the tiles of the picture are
 _SIZES = ((6, "large"), (20, "medium"), (48, "small"))
+#: of the bar, for a verdict that any member has
+_LEAST_SHARE = 0.015
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
 
@@ -28,13 +30,15 @@ def picture(document: Given) -> str:
 
 def shares(document: Given) -> str:
     """A bar of the members' verdicts, and the legend with their numbers."""
-    numbers, total = document["counts"], max(1, len(document["members"]))
+    numbers = document["counts"]
+    # one of five hundred must be seen, too
+    least = len(document["members"]) * _LEAST_SHARE
+    widths = {verdict: max(numbers[verdict], least) for verdict in reversed(URGENCY) if numbers[verdict]}
     parts, begun = [], 0.0
-    for verdict in reversed(URGENCY):
-        width = 1000.0 * numbers[verdict] / total
-        if width:
-            parts.append(f'<rect class="v-{verdict}" x="{begun:.2f}" y="0" width="{width:.2f}" height="12"/>')
-            begun += width
+    for verdict, share in widths.items():
+        width = 1000.0 * share / sum(widths.values())
+        parts.append(f'<rect class="v-{verdict}" x="{begun:.2f}" y="0" width="{width:.2f}" height="12"/>')
+        begun += width
     said = ", ".join(f"{numbers[verdict]} {mark_of(verdict).word}" for verdict in URGENCY if numbers[verdict])
     bar = (
         '<svg class="bar" viewBox="0 0 1000 12" preserveAspectRatio="none" role="img"><title>Members by verdict</title>'

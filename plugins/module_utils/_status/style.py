@@ -141,10 +141,10 @@ box-shadow:inset 0 0 0 1px color-mix(in srgb,var(--v) 42%,transparent);min-width
 white-space:nowrap}
 .large .star{position:absolute;right:-9px;top:-9px;width:22px;height:22px;padding:2px;background:var(--card);
 border-radius:99px;box-shadow:0 0 0 2px var(--gold);margin:0}
-.medium .tiles{grid-template-columns:repeat(auto-fill,minmax(132px,1fr))}
+.medium .tiles{grid-template-columns:repeat(auto-fill,minmax(min(100%,158px),1fr))}
 .medium .tile{padding:6px 9px}.medium .tile .star{margin:0 0 0 auto}
-.small .tiles{grid-template-columns:repeat(auto-fill,minmax(50px,1fr));gap:5px}
-.small .tile{padding:4px 6px;gap:4px;font-size:.8rem;min-height:30px}
+.small .tiles{grid-template-columns:repeat(auto-fill,minmax(64px,1fr));gap:5px}
+.small .tile{padding:4px 5px;gap:4px;font-size:.8rem;min-height:30px}
 .small .tile .mark{width:17px;height:17px}
 .small .tile .star,.tiny .tile .star{position:absolute;right:-6px;top:-6px;margin:0;background:var(--card);
 border-radius:99px;width:15px;height:15px;padding:1px}
