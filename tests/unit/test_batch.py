@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._batch.base import NodeState
 from ansible_collections.ensemble.stacks.plugins.module_utils._batch.engines import batch_of
@@ -11,6 +13,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors impo
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.health import Job
 
 SLURM = batch_of("slurm")
+DATA = pathlib.Path(__file__).parent / "data"
 
 #: a line of scontrol in the layout of 22.05 and of 24.11
 LINE = (
@@ -90,6 +93,23 @@ def test_jobs_in_every_state() -> None:
         Job("14", "a name", "bob", "PENDING", "", 1795000011.0, 0.0),
         Job("11", "", "ann", "COMPLETED", "demo-compute-0", 1794999000.0, 1794999003.0),
     ]
+
+
+def test_what_a_real_slurm_printed() -> None:
+    """Recorded from Slurm 24.11.5 in the time zone of Tokyo, before its nodes had answered for the first time."""
+    nodes = SLURM.nodes((DATA / "slurm_nodes.txt").read_text())
+    flags = frozenset({"DRAIN", "NOT_RESPONDING"})
+    assert nodes == {
+        "c1": NodeState("c1", "UNKNOWN", flags, "swap disk [b]", "root", False, True),
+        "c2": NodeState("c2", "UNKNOWN", flags, "maintenance", "root", False, True),
+    }
+    jobs = SLURM.jobs((DATA / "slurm_jobs.txt").read_text())
+    assert [(job.ident, job.name, job.state) for job in jobs] == [
+        ("1", "one|two", "CANCELLED"),
+        ("3", "wrap", "PENDING"),
+        ("2_[1-3]", "new", "PENDING"),
+    ]
+    assert {job.submitted for job in jobs} == {1795364590.0}
 
 
 def test_nothing_is_there() -> None:

@@ -208,6 +208,7 @@ def test_a_server_that_never_ends_its_answer_ends_no_look(member: MemberProgram,
         begun = time.monotonic()
         sign = member.sign(page(server.getsockname()[1], timeout=0.4))
         took = time.monotonic() - begun
+        await_true(lambda: threads(member) == 1)
         over.set()
         thread.join()
     assert sign["ok"] is False
@@ -238,6 +239,10 @@ def gone(pid: int) -> bool:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def threads(member: MemberProgram) -> int:
+    return len(list(pathlib.Path(f"/proc/{member.process.pid}/task").iterdir()))
 
 
 def await_true(what: t.Callable[[], bool], seconds: float = 10.0) -> None:

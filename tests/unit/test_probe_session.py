@@ -149,10 +149,21 @@ def test_a_machine_without_python_was_reached(
     monkeypatch.setattr(session, "COMMAND", "read line; echo 'it is broken' >&2; exit 3")
     with prober_for(resource, server) as prober:
         assert set(reach_only(look(prober, resource))) == {(True, "its answering program ended: it is broken")}
-    monkeypatch.setattr(session, "COMMAND", "read line; echo Welcome; cat")
+    for odd in ("Welcome", '{"id": 99, "signs": [{"ok": true}]}'):
+        monkeypatch.setattr(session, "COMMAND", f"read line; echo '{odd}'; cat")
+        with prober_for(resource, server) as prober:
+            found = reach_only(look(prober, resource))
+            assert all(ok is True and "Does its shell print something?" in detail for ok, detail in found)
+
+
+def test_a_connection_that_breaks_says_nothing_of_the_program(
+    resource: Resource, server: LocalSshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "COMMAND", "read line; kill -9 $PPID; cat")
     with prober_for(resource, server) as prober:
         found = reach_only(look(prober, resource))
-        assert all(ok is True and "Does its shell print something?" in detail for ok, detail in found)
+        assert {ok for ok, _detail in found} == {False}
+        assert all("the connection broke" in detail for _ok, detail in found)
 
 
 def reach_only(answers: t.Mapping[str, Answer]) -> list[tuple[bool | None, str]]:
@@ -280,6 +291,7 @@ def test_hostile_answers_become_signs_without_harm(
         '{"id": 1, "up_s": "x", "raw": 3, "signs": '
         '[{"ok": "yes", "detail": "a\\u001bb", "seconds": -1, "age_s": 1e999}]}',
         '{"id": 1, "signs": [{}, {}], "raw": {"slurm": 3}}',
+        '{"id": 1, "signs": 3}',
     ]
     for text in answers:
         monkeypatch.setattr(session, "COMMAND", f"read line; read line; echo '{text}'; cat")

@@ -52,6 +52,8 @@ class MemberTransport(SshTransport):
         return MemberTransport(self._name, self._client, self._timeout, self._sudo, owns=False)
 
     def _why_ended(self) -> str:
+        if self._ended_code() != "no_program":
+            return "the connection broke"
         if self._exit_status() == 127:
             return "there is no /usr/bin/python3"
         words = self._channel.recv_stderr(4096) if self._channel.recv_stderr_ready() else b""
