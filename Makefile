@@ -45,7 +45,8 @@ test: venv-test ## everything that must pass, from nothing
 
 test-full: test ## test and the long suites: virtual machines, all faults of an election, building images
 	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py \
-		tests/integration/test_etcd_agents.py tests/integration/test_lab_faults.py tests/election
+		tests/integration/test_etcd_agents.py tests/integration/test_lab_faults.py \
+		tests/integration/test_member_faults.py tests/election
 	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
@@ -77,7 +78,8 @@ lab-test: venv-test ## the collection against real hypervisors
 
 chaos: venv-test ## on a lab, runs killed at random moments, KILLS=n (20), SEED=n repeats; and all faults of an election
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2
-	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) \
+	ENSEMBLE_CHAOS_REPORT=.build/artefacts/chaos.jsonl \
+		ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) \
 		python -m pytest -p no:xdist -rs tests/chaos tests/election
 
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it
