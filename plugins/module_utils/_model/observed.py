@@ -17,13 +17,21 @@ BARE = "no services"
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain as its hypervisor reports it; `record` is our ownership record, None when it is foreign."""
+    """A domain as its hypervisor reports it.
+
+    Attributes:
+        record: our ownership record, None when it is foreign.
+        reason: why it is in its state, in libvirt's word such as `destroyed`, `crashed`, `failed` or `user`.
+        persistent: false when its definition is gone and it will be gone, too, once it ends.
+    """
 
     name: str
     uuid: str
     state: str
     record: t.Mapping[str, t.Any] | None = None
     macs: tuple[str, ...] = ()
+    reason: str = "unknown"
+    persistent: bool = True
 
     @property
     def running(self) -> bool:
@@ -44,6 +52,22 @@ class Artefact:
     prepared: bool
     image: str | None = None
     image_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a hypervisor does by itself with a resource's members when no leader is heard.
+
+    Attributes:
+        ttl: seconds for which they live then; None while nobody armed it.
+        heard_s: seconds since a leader was heard there; None where none was since its boot.
+        destroyed: members that it has destroyed and that nobody started since.
+    """
+
+    armed: bool = False
+    ttl: float | None = None
+    heard_s: float | None = None
+    destroyed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,7 @@ class ObservedHypervisor:
     accelerators: t.Mapping[str, str] = field(default_factory=dict)
     voters: str = ""
     templates: t.Mapping[str, str] = field(default_factory=dict)
+    guard: Guard = Guard()
 
     def lack(self, spec: MemberSpec, sources: t.Container[tuple[str, str]] = ()) -> str:
         """Why no member of this specification can be made here; empty when it can.
