@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
+from .._model.observed import Artefact, Domain, Guard, Observation, ObservedHypervisor, Record
 from .._pool.pool import Pool, raise_together
 from .._pool.session import Session
 
@@ -39,7 +39,8 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
     domains, memory, vcpus = [], 0, 0
     for entry in data["domains"]:
         record = entry["record"]
-        domains.append(Domain(entry["name"], entry["uuid"], entry["state"], record, tuple(entry["macs"])))
+        more = (entry.get("reason", "unknown"), entry.get("persistent", True))
+        domains.append(Domain(entry["name"], entry["uuid"], entry["state"], record, tuple(entry["macs"]), *more))
         if record is None or record.get("resource") != resource:
             memory += int(entry["memory_mb"])
             vcpus += int(entry["vcpus"])
@@ -60,4 +61,11 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
         accelerators=data["accelerators"],
         voters=data.get("voters", ""),
         templates=data.get("templates", {}),  # a host program that knows none says nothing of them
+        guard=_guard(data.get("guard", {})),
     )
+
+
+def _guard(data: t.Mapping[str, t.Any]) -> Guard:
+    """A machine that somebody else provides has none."""
+    known = (bool(data.get("armed")), data.get("ttl"), data.get("heard_s"))
+    return Guard(*known, tuple(data.get("destroyed", ())))

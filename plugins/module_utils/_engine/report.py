@@ -60,7 +60,7 @@ def planned_members(observation: Observation, plan: Plan, resource: Resource | N
     for entry in facts:
         entry["was"] = entry["state"]
     for action in plan.actions:
-        if action.member in by_member:
+        if action.member in by_member and not action.stale:
             entry = by_member[action.member]
             entry["state"] = _ENDS.get(action.verb, entry["state"])
             entry["hypervisor"] = action.hypervisor

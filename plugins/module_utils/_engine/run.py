@@ -239,7 +239,7 @@ class _Run:
 
 def _fields(action: Action, secrets: t.Mapping[str, str], stop_timeout: float) -> dict[str, t.Any]:
     if action.verb == "stop":
-        return {"timeout": stop_timeout}
+        return {"timeout": action.args.get("timeout", stop_timeout)}
     if action.verb != "prepare":
         return {}
     host_key = secrets[host_key_name(action.member)]

@@ -17,7 +17,16 @@ try:
 except ImportError:  # reported by connect(): only a hypervisor needs it
     libvirt = None
 
-__all__ = ["connect", "ensure_namespace", "libvirt", "lookup", "metadata_element", "ownership_record", "state_names"]
+__all__ = [
+    "connect",
+    "ensure_namespace",
+    "libvirt",
+    "lookup",
+    "metadata_element",
+    "ownership_record",
+    "reason_of",
+    "state_names",
+]
 
 _PREFIX = "ensemble"
 
@@ -57,6 +66,31 @@ def state_names() -> dict[int, str]:
         libvirt.VIR_DOMAIN_CRASHED: "crashed",
         libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
     }
+
+
+#: state -> reason -> its word, from the enumerations virDomain...Reason of libvirt-domain.h
+_REASONS: t.Mapping[int, tuple[str, ...]] = {
+    1: (
+        *("unknown", "booted", "migrated", "restored", "from snapshot", "unpaused", "migration canceled"),
+        *("save canceled", "wakeup", "crashed", "postcopy", "postcopy failed"),
+    ),
+    3: (
+        *("unknown", "user", "migration", "save", "dump", "ioerror", "watchdog", "from snapshot", "shutting down"),
+        *("snapshot", "crashed", "starting up", "postcopy", "postcopy failed", "api error"),
+    ),
+    4: ("unknown", "user"),
+    5: (
+        *("unknown", "shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from snapshot"),
+        "daemon",
+    ),
+    6: ("unknown", "panicked"),
+}
+
+
+def reason_of(state: int, reason: int) -> str:
+    """Why a domain is in its state, as a word of libvirt's; `unknown` where it does not say."""
+    words = _REASONS.get(state, ())
+    return words[reason] if 0 <= reason < len(words) else "unknown"
 
 
 def metadata_element(record: t.Mapping[str, t.Any]) -> ET.Element:
