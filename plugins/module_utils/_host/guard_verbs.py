@@ -17,6 +17,7 @@ from .drivers.base import Driver
 from .fields import Batch, checked
 
 MAX_MEMBER_TTL = 86400
+_FOREVER = 1e12
 #: seconds after which a member that says nothing does not answer
 MAX_SIGN_S = 5.0
 
@@ -40,22 +41,31 @@ class GuardVerbs:
         return Arming(self._state, self._run_dir, resource)
 
     def heard(self, batch: Batch) -> None:
-        """Whoever was let in to change something leads: members that it starts must not end under its hands."""
+        """Whoever was let in to change members leads: those that it starts must not end under its hands."""
         with contextlib.suppress(EnsembleError, OSError):  # only a keepalive must be kept
             guard = self.of(batch.resource)
             if guard.armed() is not None:
                 guard.hear(batch.arrived)
 
     def _keepalive(self, batch: Batch, section: Section) -> t.Any:
-        armed = section.raw("member_ttl") not in (None, 0)
-        ttl = section.number("member_ttl", 0, MIN_MEMBER_TTL if armed else 0, MAX_MEMBER_TTL)
+        """Without a member_ttl what is armed stays; 0 disarms."""
+        ends = section.raw("member_ttl") == 0
+        ttl = section.number("member_ttl", MIN_MEMBER_TTL, 0 if ends else MIN_MEMBER_TTL, MAX_MEMBER_TTL)
+        keeps = section.raw("member_ttl") is None
         members = section.names("relocatable", MEMBER_NAME, "a member's name")
+        clock = section.number("clock", -1, 0, _FOREVER)
+        elapsed = section.number("elapsed", 0, 0, _FOREVER)
         checked(section)
         guard = self.of(batch.resource)
-        if armed:
-            guard.hear(batch.arrived)
-        guard.arm(Armed(ttl, tuple(sorted(members))) if armed else None)
-        return {}
+        if ends or (keeps and guard.armed() is None):
+            guard.arm(None)
+            return {"clock": batch.arrived}
+        # it counts from when it was sent, and not at all where that is not known yet, unless it is the first of all
+        if clock >= 0 or guard.heard() is None:
+            guard.hear(min(batch.arrived, clock + elapsed) if clock >= 0 else batch.arrived)
+        if not keeps:
+            guard.arm(Armed(ttl, tuple(sorted(members))))
+        return {"clock": batch.arrived}
 
     def _sign(self, batch: Batch, section: Section) -> t.Any:
         member = section.text("member", pattern=MEMBER_NAME, what="a member's name")

@@ -90,7 +90,8 @@ def _results(host: Host, request: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         return _run(host, batch, verbs)
     fence = (host.state, batch.resource, batch.token, batch.generation, LOCK_TIMEOUT)
     with fenced(*fence, repair=names == {"voter_join"}):
-        host.guard.heard(batch)
+        if names & MEMBER_VERBS:
+            host.guard.heard(batch)
         return _run(host, batch, verbs)
 
 

@@ -117,10 +117,11 @@ def _kept(member: Member, life: Life, here: str, changes: t.Sequence[Change], wi
         steps.append(Step("define", here, reason, _definition(member, spec)))
     elif brought:
         steps.append(Step("define", here, _words(brought), _definition(member, spec)))
-    stopped = life.active and any(change.needs == RESTART for change in brought)
+    named = life.active and member.name in wishes.restart
+    stopped = named or (life.active and any(change.needs == RESTART for change in brought))
     start = Step("start", here, "it was stopped for it", {"driver": member.spec.driver})
     if stopped:
-        stop = Step("stop", here, _words(brought), start.args)
+        stop = Step("stop", here, "to be started anew" if named else _words(brought), start.args)
         return Steps((stop,), (*steps, start), tuple(pending))
     if domain is None or not domain.running:
         steps.append(start._replace(reason=f"it is {domain.state}" if domain is not None else "it is new"))
