@@ -215,6 +215,7 @@ def test_it_can_be_heard(tab: Browser) -> None:
             roles = [role for role, name in said]
             assert roles.count("columnheader") == 6 + 5 + 6
             assert roles.count("rowheader") == 5 + 3 + 4
+            assert roles.count("row") == 6 + 4 + 5
             assert roles.count("main") == 1
 
 

@@ -127,7 +127,7 @@ margin-left:-4px;margin-right:-4px}
 .why{font-size:.84rem;line-height:1.35;color:var(--failed);font-weight:550}
 .group+.group{margin-top:10px}.group h4{font-size:.8rem;font-weight:600;color:var(--dim);margin-bottom:4px}
 .group h4 span{font-weight:400}
-.tiles{display:grid;gap:7px;grid-template-columns:minmax(0,1fr)}.tiles li{min-width:0}
+.tiles{display:grid;gap:7px;grid-template-columns:minmax(0,1fr)}
 .tile{display:flex;align-items:center;gap:8px;color:var(--ink);text-decoration:none;border-radius:9px;
 background:color-mix(in srgb,var(--v) 11%,var(--card));
 box-shadow:inset 0 0 0 1px color-mix(in srgb,var(--v) 42%,transparent);min-width:0;position:relative}
