@@ -93,8 +93,10 @@ class Machine:
         answer = handle(self.host, json.dumps(request).encode() + b"\n")
         return t.cast("dict[str, t.Any]", answer["results"][0] if "results" in answer else answer)
 
-    def keepalive(self, *members: str, ttl: t.Any = TTL) -> dict[str, t.Any]:
-        return self.ask(verb="keepalive", member_ttl=ttl, relocatable=list(members))
+    def keepalive(self, *members: str, ttl: t.Any = TTL, **more: t.Any) -> dict[str, t.Any]:
+        """Sent now, and here at once, unless more is said."""
+        sent = {"clock": self.now, "elapsed": 0.0, **more}
+        return self.ask(verb="keepalive", member_ttl=ttl, relocatable=list(members), **sent)
 
     def destroy(self) -> bool:
         """What the guard's own process does."""
@@ -131,14 +133,44 @@ def test_only_a_keepalive_arms(machine: Machine) -> None:
     assert machine.shown() == {"armed": True, "ttl": 60.0, "heard_s": 7.0, "destroyed": []}
 
 
-@pytest.mark.parametrize("nothing", [0, None])
-def test_a_keepalive_of_nothing_disarms(machine: Machine, nothing: t.Any) -> None:
+def test_a_keepalive_of_nothing_disarms(machine: Machine) -> None:
     machine.keepalive("compute-0")
-    assert machine.keepalive("compute-0", ttl=nothing)["ok"]
+    assert machine.keepalive("compute-0", ttl=0)["ok"]
     machine.now += 10**6
     machine.guard.look()
     assert machine.destroy()
     assert (machine.children, machine.up(), machine.shown()["armed"]) == ([], ALL, False)
+
+
+def test_a_keepalive_that_says_nothing_leaves_what_is_armed(machine: Machine) -> None:
+    assert machine.keepalive(ttl=None)["ok"]
+    assert not machine.shown()["armed"], "nothing was"
+    machine.keepalive("compute-0")
+    machine.now += TTL - 1
+    assert machine.keepalive(ttl=None)["ok"]
+    machine.now += TTL - 1
+    assert machine.destroy()
+    assert (machine.up(), machine.shown()["armed"]) == (ALL, True)
+
+
+def test_a_keepalive_counts_from_when_it_was_sent(machine: Machine) -> None:
+    """Its answer tells what the clock says here, and the next one how much later it was sent."""
+    machine.keepalive("compute-0")
+    clock = machine.keepalive("compute-0")["value"]["clock"]
+    assert clock == machine.now
+    machine.now += 50
+    machine.keepalive("compute-0", clock=clock, elapsed=5.0)
+    assert machine.shown()["heard_s"] == 45.0
+    machine.keepalive("compute-0", clock=clock, elapsed=500.0)
+    assert machine.shown()["heard_s"] == 0.0, "nothing was sent in the time to come"
+
+
+def test_one_of_which_that_is_not_known_counts_as_the_first_only(machine: Machine) -> None:
+    machine.keepalive("compute-0", clock=None, elapsed=None)
+    assert machine.shown()["heard_s"] == 0.0
+    machine.now += 30
+    machine.keepalive("compute-0", clock=None, elapsed=None)
+    assert machine.shown()["heard_s"] == 30.0
 
 
 def test_forgetting_a_resource_disarms(machine: Machine) -> None:
