@@ -18,9 +18,10 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._agent.web import 
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.health import VERDICTS
 from ansible_collections.ensemble.stacks.plugins.module_utils._status.marks import MARKS
 from ansible_collections.ensemble.stacks.plugins.module_utils._status.style import _DARK, _LIGHT
+from harness.documents import HOSTILE, failing, healthy, hostile, many
+
 from browser.chromium import Browser, browser, program
 from browser.png import Picture
-from harness.documents import HOSTILE, failing, healthy, hostile, many
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / ".build" / "artefacts"
 DEMANDED = os.environ.get("ENSEMBLE_TEST_BROWSER") == "1"

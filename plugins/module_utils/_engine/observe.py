@@ -39,7 +39,7 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
     domains, memory, vcpus = [], 0, 0
     for entry in data["domains"]:
         record = entry["record"]
-        more = (entry.get("reason", "unknown"), entry.get("persistent", True))
+        more = (entry.get("reason", "unknown"), entry.get("persistent", True), entry.get("age_s"))
         domains.append(Domain(entry["name"], entry["uuid"], entry["state"], record, tuple(entry["macs"]), *more))
         if record is None or record.get("resource") != resource:
             memory += int(entry["memory_mb"])

@@ -23,6 +23,7 @@ class Domain:
         record: our ownership record, None when it is foreign.
         reason: why it is in its state, in libvirt's word such as `destroyed`, `crashed`, `failed` or `user`.
         persistent: false when its definition is gone and it will be gone, too, once it ends.
+        age: seconds since its start; None where that is not known.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Domain:
     macs: tuple[str, ...] = ()
     reason: str = "unknown"
     persistent: bool = True
+    age: float | None = None
 
     @property
     def running(self) -> bool:

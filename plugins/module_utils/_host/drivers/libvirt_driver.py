@@ -18,7 +18,7 @@ from ..announce import announce
 from ..settings import Settings
 from .base import Driver, Ownership, Seed
 from .folder import Disk, artefacts_of, standing_in
-from .libvirt_common import connect, libvirt, lookup, ownership_record, reason_of, state_names
+from .libvirt_common import age_of, connect, libvirt, lookup, ownership_record, reason_of, state_names
 from .templates import Rules, Template
 
 _POLL = 0.05
@@ -77,7 +77,7 @@ class LibvirtDriver(Driver):
         found = []
         for domain in connection.listAllDomains():
             try:
-                found.append(_describe(domain, words))
+                found.append(_describe(domain, words, self.name))
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # it went away while we looked
                     raise
@@ -220,7 +220,7 @@ def _woken(domain: t.Any) -> bool:
     return True
 
 
-def _describe(domain: t.Any, words: t.Mapping[int, str]) -> dict[str, t.Any]:
+def _describe(domain: t.Any, words: t.Mapping[int, str], driver: str) -> dict[str, t.Any]:
     record = ownership_record(domain)
     _state, max_kib, _kib, vcpus, _time = domain.info()
     state, reason = domain.state()[:2]
@@ -233,6 +233,7 @@ def _describe(domain: t.Any, words: t.Mapping[int, str]) -> dict[str, t.Any]:
         "state": words.get(state, "nostate"),
         "reason": reason_of(state, reason),
         "persistent": bool(domain.isPersistent()),
+        "age_s": age_of(driver, domain.name()) if record is not None else None,
         "record": record,
         "macs": macs,
         "memory_mb": max_kib // 1024,
