@@ -63,14 +63,20 @@ class Repairer:
     """
 
     def __init__(
-        self, resource: Resource, pool: Pool, votes: Voting, prober: Prober, lease: Lease, wall: Clock = time.time
+        self,
+        resource: Resource,
+        pool: Pool,
+        votes: Voting,
+        prober: Prober,
+        lease: Lease,
+        wall: Clock | None = None,
     ) -> None:
         self._resource = resource
         self._pool = pool
         self._votes = votes
         self._prober = prober
         self._lease = lease
-        self._wall = wall
+        self._wall = wall or time.time
 
     def decide(self, health: Health, lost: t.Collection[str] = ()) -> Repairs:
         """What would be done now; nothing is changed."""
