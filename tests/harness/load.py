@@ -25,11 +25,14 @@ from dataclasses import dataclass, field
 
 from .lab import Lab
 from .members import Member
+from .waiting import wait_until
 
 _ASK_SECONDS = 15
 _POLL_SECONDS = 2.0
 #: how old a job may be that Slurm has not written down yet; a save every five seconds, and the time that it takes
 SAVE_SECONDS = 8.0
+#: BatchStartTimeout and MessageTimeout, and the start of the daemon
+_DOUBT_SECONDS = 25.0
 FORGOTTEN = "forgotten"
 _numbers = itertools.count(1)
 #: states in which a job may still come to its end; squeue(1), JOB STATE CODES
@@ -149,6 +152,17 @@ class JobLoad:
             if (asked and not going & _GOING_ON) or time.monotonic() >= deadline:
                 return self._report()
             time.sleep(_POLL_SECONDS / 4)
+
+    def reconcile(self, crash: float) -> None:
+        """After a crash of the scheduler: nodes say what they run, and it requeues what it only believed to run.
+
+        A job whose end was not written down is taken for running after the crash and keeps its node. Slurm finds out
+        when the node registers again, which it asks for with every twentieth ping, and believes it some seconds after
+        its own start.
+        """
+        wait_until(lambda: time.monotonic() > crash + _DOUBT_SECONDS, 2 * _DOUBT_SECONDS, "nodes that are believed")
+        for node in self.nodes:
+            self._run(node, "systemctl", "restart", "slurmd")
 
     def state(self, job: str) -> str:
         """What the scheduler last said of a job; empty if nothing."""
