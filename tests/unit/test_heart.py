@@ -81,6 +81,7 @@ class World:
     # -- a lease that is held
 
     token = (1, 1)
+    ttl = 25.0
 
     def clock(self) -> float:
         return self.now

@@ -16,12 +16,9 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.health impo
     STOPPED,
     UNKNOWN,
 )
-from declared import BASE, parsed
+from declared import parsed
 from scenes import POOL, UNITS, Scene
 from world import Killed
-
-POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
-UNITS = {"head": ["ctl"], "compute": ["node"]}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from .._model.declaration import Resource
 from .._model.errors import EnsembleError
 from .._pool import existing, ssh
 from .._pool.pool import Connect
+from .duplicates import HOLDER
 from .journal import Journal
 from .opening import election_of, host_of
 from .playbook import Playbook
@@ -29,7 +30,7 @@ def watch(settings: Settings) -> int:
     Raises:
         EnsembleError: `no_agent`, nobody leads for whom this could work.
     """
-    identity, token = _inherited(settings.resource)
+    identity, token = _inherited(settings)
     orders = Orders()
     orders.listen()
     playbook = Playbook(settings, STATE_DIR)
@@ -47,7 +48,8 @@ def watch(settings: Settings) -> int:
         show.close()
 
 
-def _inherited(resource: str) -> tuple[Identity, tuple[int, int]]:
+def _inherited(settings: Settings) -> tuple[Identity, tuple[int, int]]:
+    resource = settings.resource
     words = os.environ.get("ENSEMBLE_FENCING_TOKEN", "").split(",")
     session = os.environ.get("ENSEMBLE_SESSION", "")
     good = len(words) == 2 and all(word.isdigit() for word in words) and session
@@ -57,7 +59,7 @@ def _inherited(resource: str) -> tuple[Identity, tuple[int, int]]:
             "See systemctl status ensemble-agent@" + resource,
             code="no_agent",
         )
-    return Identity(session, ""), (int(words[0]), int(words[1]))
+    return Identity(session, f"{HOLDER}{settings.node_id}"), (int(words[0]), int(words[1]))
 
 
 def _connect(resource: Resource) -> Connect:

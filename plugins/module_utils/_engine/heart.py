@@ -22,7 +22,7 @@ from .._pool.session import Session
 
 #: beats within a member_ttl, and the longest time between two, in seconds
 _BEATS, _LONGEST = 12, 10.0
-#: seconds for one beat
+#: longest time for one beat, in seconds
 _TIMEOUT = 5.0
 #: what a hypervisor's clock may be slower than ours, and what its guard may take: a share of the member_ttl
 _SLACK = 1.05
@@ -49,6 +49,9 @@ class _Pulse:
 class Heart:
     """Beats for one resource. Until it is told what to arm, it leaves what is armed as it is.
 
+    Attributes:
+        news: there is something to be told at once.
+
     Args:
         generation: of the declaration that is carried out.
     """
@@ -62,6 +65,9 @@ class Heart:
         self._lease = lease
         self._clock = lease.clock
         self._guard = threading.Lock()
+        # a beat that the lease does not cover must not be sent
+        self._timeout = min(_TIMEOUT, lease.ttl / 5)
+        self.news = threading.Event()
         self._ttl: float | None = None
         self._members: tuple[str, ...] = ()
         self._generation = generation
@@ -74,8 +80,11 @@ class Heart:
             ttl: member_ttl in seconds; 0 disarms.
             members: those that end with it.
         """
+        wanted = (ttl, tuple(members), generation)
         with self._guard:
-            self._ttl, self._members, self._generation = ttl, tuple(members), generation
+            if wanted != (self._ttl, self._members, self._generation):
+                self._ttl, self._members, self._generation = wanted
+                self.news.set()
 
     def lost(self) -> frozenset[str]:
         """Hypervisors on which no member that ends by itself lives any more, since all of its time has passed."""
@@ -97,7 +106,7 @@ class Heart:
         try:
             session = pulse.session = pulse.session or self._connect(self._hosts[name])
             if pulse.silent:  # a question first: it tells that beats arrive, and makes nothing live longer
-                session.call("hello", _TIMEOUT)
+                session.call("hello", self._timeout)
             self._send(pulse, session)
         except EnsembleError:
             if pulse.session is not None:
@@ -114,14 +123,14 @@ class Heart:
                 if self._ttl is not None:
                     fields = {"member_ttl": self._ttl, "relocatable": list(self._members)}
                 common = {"resource": self._resource, "generation": self._generation, "token": list(self._lease.token)}
-            self._lease.require(_TIMEOUT)
+            self._lease.require(self._timeout)
             now = self._clock()
             if pulse.sent is not None:
                 fields.update(clock=pulse.clock, elapsed=round(now - pulse.sent, 3))
             with self._guard:
                 pulse.since = now
             learnt = pulse.sent is not None
-            answer = session.call("keepalive", _TIMEOUT, fields, **common)
+            answer = session.call("keepalive", self._timeout, fields, **common)
             pulse.sent, pulse.clock = now, float(answer["clock"])
             if learnt:
                 with self._guard:
@@ -141,9 +150,9 @@ def beating(heart: Heart) -> t.Iterator[None]:
     over = threading.Event()
 
     def beat() -> None:
-        pause = 0.0
-        while not over.wait(pause):
-            pause = heart.step()
+        while not over.is_set():
+            heart.news.clear()
+            heart.news.wait(heart.step())
 
     thread = threading.Thread(target=beat, daemon=True, name="heart")
     thread.start()
@@ -151,5 +160,6 @@ def beating(heart: Heart) -> t.Iterator[None]:
         yield
     finally:
         over.set()
+        heart.news.set()
         thread.join(_TIMEOUT)
         heart.close()
