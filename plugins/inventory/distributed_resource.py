@@ -80,8 +80,8 @@ options:
     type: dict
   monitor:
     description:
-      - What is looked at. C(interval), C(starting), C(converge), C(timeout) and C(member_ttl) are seconds; C(services) is
-        role name to a list of systemd units, C(probes) role name to a list of probes.
+      - What is looked at. C(interval), C(starting), C(converge), C(timeout) and C(member_ttl) are seconds; C(services)
+        is role name to a list of systemd units, C(probes) role name to a list of probes.
       - C(repair) bounds repairs by C(member) and C(resource) within C(window) seconds; C(port) is that of the page.
     type: dict
 """

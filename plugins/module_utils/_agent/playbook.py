@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import threading
 import typing as t
+
+import yaml
 
 from .._engine.credentials import write_cache, write_private
 from .._model.declaration import Resource
@@ -74,7 +75,8 @@ class Playbook:
         """
         del over
         write_cache(resource, secrets)
-        write_private(self._path, json.dumps(declared(resource.content, self._settings), indent=1).encode())
+        raw = declared(resource.content, self._settings)
+        write_private(self._path, yaml.safe_dump(raw, sort_keys=False, allow_unicode=True).encode())
         name = STACKS[resource.stack].playbook
         words = [sys.executable, "-m", "ansible", "playbook", "-i", self._path]
         process = subprocess.Popen(

@@ -147,13 +147,15 @@ def _read_probes(section: Section, role_names: t.Collection[str], timeout: float
             section.fault(key, "an unknown role", "a declared role")
         entries = section.items(key, "probes ({tcp: 80}, {http: 80, path: /}, {command: [...]}, {scheduler: slurm})")
         found[key] = tuple(
-            _read_probe(Section(raw, section.at(f"{key}[{index}]"), section.faults), timeout)
+            _read_probe(raw, Section(raw, section.at(f"{key}[{index}]"), section.faults), timeout)
             for index, raw in enumerate(entries)
         )
     return found
 
 
-def _read_probe(entry: Section, timeout: float) -> Probe:
+def _read_probe(raw: t.Any, entry: Section, timeout: float) -> Probe:
+    if not isinstance(raw, dict):
+        return Probe(TCP)
     kinds = [kind for kind in PROBES if kind in entry]
     if len(kinds) != 1:
         entry.faults.append(_fault_of_kinds(entry, kinds))

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, the ensemble.stacks authors
+"""A batch cluster that was handed over to its members, as the scenarios see it: no controller is asked for anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.controller import Controller, Run
+from harness.lab import Lab
+from harness.load import JobLoad, LoadReport
+from harness.members import Member, find_member, run_everywhere
+from harness.waiting import wait_until
+
+NAME, USER = "heal", "alice"
+TTL, INTERVAL, MEMBER_TTL = 6.0, 3, 30
+HEAD = f"{NAME}-head-0"
+#: seconds within which a cluster is whole again after most faults, on a machine that does much else
+WHOLE = 120.0
+_STATUS = f"/run/ensemble/agent/{NAME}.status.json"
+_ROLE = f"/run/ensemble/agent/{NAME}.json"
+
+# Prints what the leader's node shows, if the agent of a running member of this machine leads now.
+_SHOWN = """
+import glob, json, os, sys, time
+name, role, status = sys.argv[1:]
+for pid_file in glob.glob(f"/run/libvirt/lxc/{name}-*.pid"):
+    try:
+        controller = int(open(pid_file).read())
+        init = open(f"/proc/{controller}/task/{controller}/children").read().split()[0]
+        agent = json.load(open(f"/proc/{init}/root{role}"))
+        if agent["role"] == "leader" and agent["until"] > time.clock_gettime(time.CLOCK_BOOTTIME):
+            path = f"/proc/{init}/root{status}"
+            age = time.time() - os.stat(path).st_mtime
+            print(json.dumps({"node": agent["node"], "age": age, **json.load(open(path))}))
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        continue
+"""
+
+
+@dataclass
+class Healed:
+    """The resource.
+
+    Attributes:
+        down: hypervisors that cannot be asked just now.
+        figures: seconds, by name.
+    """
+
+    lab: Lab
+    controller: Controller
+    inventory: Path
+    computes: tuple[str, ...]
+    down: set[str] = field(default_factory=set)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return (HEAD, *self.computes)
+
+    def member(self, domain: str) -> Member:
+        return find_member(self.lab, domain)
+
+    def play(self, playbook: str, *options: str) -> Run:
+        return self.controller.play(playbook, self.inventory, *options)
+
+    def shown(self) -> dict[str, t.Any]:
+        """The newest status that a leader shows; empty while nobody does."""
+        up = [hv for hv in self.lab.hypervisors if hv.name not in self.down]
+        told = run_everywhere(up, "python3", "-c", _SHOWN, NAME, _ROLE, _STATUS)
+        found = [json.loads(line) for text in told.values() for line in text.splitlines()]
+        return min(found, key=lambda one: float(one["age"]), default={})
+
+    def verdicts(self) -> dict[str, str]:
+        """Domain -> verdict, by a look that is not old."""
+        shown = self.shown()
+        if not shown or shown["age"] > 4 * INTERVAL:
+            return {}
+        return {member["name"]: member["verdict"] for member in shown["members"]}
+
+    def wait(self, condition: t.Callable[[], bool], what: str, seconds: float = WHOLE) -> float:
+        """Until it holds; the seconds that it took.
+
+        Raises:
+            TimeoutError: with what is shown then.
+        """
+        begun = time.monotonic()
+        try:
+            wait_until(condition, seconds, what)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; shown: {json.dumps(self.shown(), indent=1)[:6000]}") from None
+        return time.monotonic() - begun
+
+    def wait_whole(self, seconds: float = WHOLE) -> float:
+        """Until every member is healthy, by a look that began after this."""
+        since = time.time()
+
+        def whole() -> bool:
+            shown = self.shown()
+            fresh = bool(shown) and time.time() - shown["age"] > since
+            return fresh and {member["verdict"] for member in shown["members"]} == {"healthy"}
+
+        return self.wait(whole, "a healthy resource", seconds)
+
+    def wait_verdict(self, domain: str, *verdicts: str, seconds: float = 60.0) -> float:
+        return self.wait(lambda: self.verdicts().get(domain) in verdicts, f"{domain} {' or '.join(verdicts)}", seconds)
+
+    def leader(self) -> str:
+        """Domain of the leader."""
+        self.wait(lambda: bool(self.shown()), "a leader")
+        return str(self.shown()["node"])
+
+    def doubles(self) -> list[str]:
+        """Members that run in two places."""
+        running = [name for hv in self.lab.hypervisors for name in hv.domains() if name.startswith(f"{NAME}-")]
+        return sorted({name for name in running if running.count(name) > 1})
+
+    @contextlib.contextmanager
+    def under_load(self, *crashes: str, seconds: float = 90.0) -> t.Iterator[list[float]]:
+        """A scenario under load: afterwards all is whole, nobody is there twice, and no job was lost.
+
+        Yields:
+            a list into which the scenario puts when the scheduler ended without warning, on the monotonic clock.
+        """
+        del crashes
+        ended: list[float] = []
+        report: LoadReport
+        with JobLoad(self.lab, HEAD, self.computes, USER, rate=0.4) as load:
+            yield ended
+            self.wait_whole()
+            report = load.finish(seconds)
+        assert self.doubles() == []
+        assert report.lost_besides(*ended) == {}, report.as_dict()
+        assert report.completed, "no job was accepted at all"
+
+    def unchanged(self) -> None:
+        """A person's convergence finds nothing to do, and gives way again."""
+        run = self.play("start")
+        assert (run.code, run.resource["changed"], run.resource["actions"]) == (0, False, []), run.output
+        self.wait_whole()
