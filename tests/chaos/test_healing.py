@@ -11,10 +11,9 @@ import typing as t
 import pytest
 from harness import faults
 from harness.controller import Controller
+from harness.healed import HEAD, MEMBER_TTL, NAME, TTL, Healed, handed_over
 from harness.lab import Lab
 from harness.waiting import wait_until
-
-from .healed import HEAD, INTERVAL, MEMBER_TTL, NAME, TTL, USER, Healed
 
 long = pytest.mark.skipif(
     not os.environ.get("ENSEMBLE_TEST_FULL"), reason="the long form of the healing suite; run it with make chaos"
@@ -24,37 +23,9 @@ long = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def healed(lab: Lab, controller: Controller, pool: None) -> t.Iterator[Healed]:
     """Rolled out, handed over, and removed at the end."""
-    declared = lab.declaration(
-        NAME,
-        stack="torque",
-        defaults={"driver": "lxc", "image": "batch-node", "vcpus": 1, "memory_mb": 512},
-        roles={
-            "head": {"count": 1},
-            "compute": {"count": 3, "after": ["head"], "spread": "hypervisor", "relocate": True},
-        },
-        election={"ttl": TTL, "candidates": ["head-0", "compute-0", "compute-1"]},
-        monitor={
-            "interval": INTERVAL,
-            "starting": 60,
-            "member_ttl": MEMBER_TTL,
-            "services": {"head": ["munge", "slurmctld"], "compute": ["munge", "slurmd"]},
-            # scenario after scenario on one resource
-            "repair": {"member": 50, "resource": 500, "window": 60},
-        },
-    )
-    inventory = controller.write(declared, torque_users=[{"name": USER, "uid": 2000}])
-    found = Healed(lab, controller, inventory, tuple(f"{NAME}-compute-{index}" for index in range(3)))
-    try:
-        for playbook in ("torque", "hand-over"):
-            run = found.play(playbook)
-            assert run.code == 0, run.output
-        found.wait_whole(180)
+    with handed_over(lab, controller) as found:
         yield found
         found.unchanged()
-    finally:
-        removed = found.play("remove")
-    assert removed.code == 0, removed.output
-    assert lab.leftovers(NAME) == []
 
 
 @pytest.mark.parametrize(("domain", "unit"), [(HEAD, "slurmctld"), (f"{NAME}-compute-0", "slurmd")])

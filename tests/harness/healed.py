@@ -11,11 +11,11 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.controller import Controller, Run
-from harness.lab import Lab
-from harness.load import JobLoad, LoadReport
-from harness.members import Member, find_member, run_everywhere
-from harness.waiting import wait_until
+from .controller import Controller, Run
+from .lab import Lab
+from .load import JobLoad, LoadReport
+from .members import Member, find_member, run_everywhere
+from .waiting import wait_until
 
 NAME, USER = "heal", "alice"
 TTL, INTERVAL, MEMBER_TTL = 6.0, 3, 30
@@ -143,3 +143,49 @@ class Healed:
         run = self.play("start")
         assert (run.code, run.resource["changed"], run.resource["actions"]) == (0, False, []), run.output
         self.wait_whole()
+
+    def events(self, *names: str, since: float = 0.0) -> list[dict[str, t.Any]]:
+        """Events of all agents since a moment of CLOCK_BOOTTIME, in order."""
+        found = []
+        for domain in self.domains:
+            with contextlib.suppress(LookupError, RuntimeError):
+                text = self.member(domain).run("cat", f"/var/lib/ensemble/agent/{NAME}.events.jsonl", check=False)
+                found += [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        return sorted(
+            (event for event in found if event["event"] in names and event["at"] >= since), key=lambda one: one["at"]
+        )
+
+
+@contextlib.contextmanager
+def handed_over(lab: Lab, controller: Controller) -> t.Iterator[Healed]:
+    """A cluster of a head and three compute members: rolled out, handed over, and removed at the end."""
+    declared = lab.declaration(
+        NAME,
+        stack="torque",
+        defaults={"driver": "lxc", "image": "batch-node", "vcpus": 1, "memory_mb": 512},
+        roles={
+            "head": {"count": 1},
+            "compute": {"count": 3, "after": ["head"], "spread": "hypervisor", "relocate": True},
+        },
+        election={"ttl": TTL, "candidates": ["head-0", "compute-0", "compute-1"]},
+        monitor={
+            "interval": INTERVAL,
+            "starting": 60,
+            "member_ttl": MEMBER_TTL,
+            "services": {"head": ["munge", "slurmctld"], "compute": ["munge", "slurmd"]},
+            # fault after fault on one resource
+            "repair": {"member": 50, "resource": 500, "window": 60},
+        },
+    )
+    inventory = controller.write(declared, torque_users=[{"name": USER, "uid": 2000}])
+    found = Healed(lab, controller, inventory, tuple(f"{NAME}-compute-{index}" for index in range(3)))
+    try:
+        for playbook in ("torque", "hand-over"):
+            run = found.play(playbook)
+            assert run.code == 0, run.output
+        found.wait_whole(180)
+        yield found
+    finally:
+        removed = found.play("remove")
+    assert removed.code == 0, removed.output
+    assert lab.leftovers(NAME) == []
