@@ -32,9 +32,11 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._plan.repair impor
     RESTART,
     RESTART_UNIT,
     START,
+    Known,
     Repair,
     Repairs,
     decide,
+    told,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,7 +74,7 @@ def tried(*actions: str, name: str = "compute-0", ago: float = 10.0) -> list[Rep
 
 
 def decided(found: MemberHealth, *history: str, **more: t.Any) -> list[tuple[str, tuple[str, ...]]]:
-    steps = decide(RESOURCE, health(found), tried(*history, name=found.member), NOW, **more).steps
+    steps = decide(RESOURCE, health(found), tried(*history, name=found.member), NOW, Known(**more)).steps
     return [(step.action, step.units) for step in steps]
 
 
@@ -113,6 +115,19 @@ def test_a_lost_hypervisor_gives_its_members_away_where_that_is_declared() -> No
     assert decided(gone, lost=("hv2",)) == []
     assert decided(member("head-0", verdict=UNKNOWN, state="unknown"), lost=("hv1",)) == [], "it does not relocate"
     assert decided(member(verdict=HEALTHY, signs=(SSH,)), lost=("hv1",)) == [], "it lives"
+
+
+def test_what_was_not_configured_yet_has_no_services_that_could_be_repaired() -> None:
+    assert decided(member(signs=BROKEN_UNIT), configured=False) == []
+    assert decided(member(state="shutoff"), configured=False) == [(START, ())]
+    assert decided(member(signs=(NO_SSH, FAR)), configured=False) == [(RESTART, ())]
+
+
+def test_whoever_is_left_alone_says_why() -> None:
+    found = health(member(state="shutoff"), member("compute-1", verdict=HEALTHY))
+    decision = decide(RESOURCE, found, tried(START, START, REBUILD), NOW)
+    causes = [one.cause for one in told(found, decision).members]
+    assert causes == ["its cause; not repaired: repaired 3 times within 600 s, to no avail: its cause", "its cause"]
 
 
 def test_a_member_is_left_to_a_person_when_its_budget_is_used_up() -> None:
@@ -159,7 +174,7 @@ HISTORIES = st.lists(
 
 @given(HEALTHS, HISTORIES, st.sampled_from([(), ("hv1",)]))
 def test_whatever_was_seen_no_rule_is_broken(found: MemberHealth, history: list[Repair], lost: tuple[str, ...]) -> None:
-    decision: Repairs = decide(RESOURCE, health(found), history, NOW, lost)
+    decision: Repairs = decide(RESOURCE, health(found), history, NOW, Known(lost))
     late = [repair for repair in history if NOW - repair.at < 600 and repair.member == found.member]
     for step in decision.steps:
         assert len(late) < 3

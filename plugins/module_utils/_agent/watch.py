@@ -17,12 +17,14 @@ from dataclasses import replace
 from .._election.store import Identity, Lease, Token
 from .._engine.heart import Heart, beating
 from .._engine.leases import Voting
+from .._engine.monitor import Seen
 from .._engine.oversee import Overseer, overseeing
 from .._engine.repair import OVER, Mended, Repairer
 from .._model.declaration import Resource
 from .._model.errors import EnsembleError
 from .._model.health import Health
-from .._model.observed import Observation
+from .._model.observed import Observation, Record
+from .._plan.repair import Known, Repairs, told
 from .._pool.pool import Connect
 from .._status.text import iso
 from .journal import Journal
@@ -30,6 +32,8 @@ from .playbook import Playbook
 from .processes import HURRY
 from .settings import Settings
 
+#: share of the time between two runs of the playbook after which one that failed is tried again
+_AGAIN = 0.1
 #: looks that fail one after the other until another candidate may try
 _MOST_FAILURES = 5
 
@@ -167,39 +171,52 @@ class Watch:
         self._note(seen.health)
         repairer = overseer.repairer(lease)
         record = overseer.votes.ledger.record
-        exhausted: t.Mapping[str, str] = {}
-        health = seen.health
+        repairs, health = Repairs(), seen.health
         if record.desired == "started":
-            repairs = repairer.decide(health, heart.lost())
-            exhausted = repairs.exhausted
-            for member, why in exhausted.items():
-                self._tell(f"exhausted {member}", why)
-            if repairs.steps:
-                for step in repairs.steps:
-                    self._event("repair", **step.public())
-                mended = repairer.mend(repairs, seen)
-                self._mended(mended)
-                health = mended.health or health
-            self._converge(overseer, record.generation, record.digest, orders)
-        self._show(Shown(overseer.resource, seen.observation, health, seen.seconds, self._repairs(repairer, exhausted)))
+            repairs = repairer.decide(health, Known(heart.lost(), self._is_configured(record)))
+            health = self._mend(repairer, repairs, seen, orders)
+            if not orders.over.is_set():
+                self._converge(overseer, record, orders)
+        past = self._repairs(repairer, repairs.exhausted)
+        self._tell_people(Shown(overseer.resource, seen.observation, told(health, repairs), seen.seconds, past))
 
-    def _converge(self, overseer: Overseer, generation: int, digest: str, orders: Orders) -> None:
+    def _mend(self, repairer: Repairer, repairs: Repairs, seen: Seen, orders: Orders) -> Health:
+        """Repair, and tell of it; the health after it."""
+        for member, why in repairs.exhausted.items():
+            self._tell(f"exhausted {member}", why)
+        if not repairs.steps:
+            return seen.health
+        for step in repairs.steps:
+            self._event("repair", **step.public())
+        mended = repairer.mend(repairs, seen, orders.over.is_set)
+        self._mended(mended)
+        return mended.health or seen.health
+
+    def _tell_people(self, shown: Shown) -> None:
+        """A page that cannot be shown keeps nobody from healing."""
+        try:
+            self._show(shown)
+            if "page" in self._said:
+                self._tell("page", "shown")
+        except (EnsembleError, OSError) as error:
+            self._tell("page", "not shown", cause=str(error))
+
+    def _is_configured(self, record: Record) -> bool:
+        """Whether the playbook was tried since the declaration changed or a member was made anew."""
+        return self._carried_out == (record.generation, record.digest) and not self._fresh
+
+    def _converge(self, overseer: Overseer, record: Record, orders: Orders) -> None:
         """Run the stack's playbook when the declaration changed, a member is new, or it is time."""
-        now = time.monotonic()
-        if self._carried_out == (generation, digest) and now < self._due and not self._fresh:
-            return
         begun = time.monotonic()
-        self._event("converge", generation=generation)
+        if self._is_configured(record) and begun < self._due:
+            return
+        self._event("converge", generation=record.generation)
         code = self._playbook.run(overseer.resource, overseer.votes.ledger.secrets, orders.over)
         took = round(time.monotonic() - begun, 1)
         self._event("converged" if code == 0 else "converge_failed", code=code, seconds=took)
-        self._due = time.monotonic() + overseer.resource.monitor.converge * (1.0 if code == 0 else 0.1)
-        if code == 0:
-            overseer.votes.ledger.read()
-            record = overseer.votes.ledger.record
-            self._carried_out, self._fresh = (record.generation, record.digest), False
-        else:
-            self._carried_out = (generation, digest)
+        # one that failed is tried again much sooner, and services are repaired meanwhile
+        self._due = time.monotonic() + overseer.resource.monitor.converge * (1.0 if code == 0 else _AGAIN)
+        self._carried_out, self._fresh = (record.generation, record.digest), False
 
     def _repairs(self, repairer: Repairer, exhausted: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
         """Those on record, with what became of them as far as this leader knows; and those that are not made."""
@@ -233,7 +250,7 @@ class Watch:
         if self._said.get(what) != verdict:
             was = self._said.get(what)
             self._said[what] = verdict
-            self._event("verdict", what=what, verdict=verdict, was=was, **more)
+            self._event("verdict", member=what, verdict=verdict, was=was, **more)
 
     def _mended(self, mended: Mended) -> None:
         verdicts = {member.member: member.verdict for member in mended.health.members} if mended.health else {}

@@ -14,7 +14,7 @@ from .._model.errors import EnsembleError, PlanError
 from .._model.health import Health
 from .._model.observed import Observation
 from .._plan.actions import Plan
-from .._plan.repair import Repairs
+from .._plan.repair import Known, Repairs, told
 from .._pool.pool import Connect, Pool
 from .._probe.base import Prober
 from .keeper import adopted, this_run
@@ -110,7 +110,8 @@ def oversee(question: Question, connect: Connect) -> Overseen:
         _refuse_other(question.resource, overseer)
         lease = overseer.votes.lease(this_run())
         repairer = overseer.repairer(lease)
-        found.repairs = repairer.decide(seen.health, question.lost)
+        found.repairs = repairer.decide(seen.health, Known(question.lost))
+        found.health = told(seen.health, found.repairs)
         found.plan = repairer.plan(found.repairs, seen.observation)
         if question.check or not found.repairs.steps:
             return found
@@ -122,7 +123,7 @@ def oversee(question: Question, connect: Connect) -> Overseen:
             )
         with adopted(lease, question.token):
             found.mended = repairer.mend(found.repairs, seen)
-            found.health = found.mended.health or found.health
+            found.health = told(found.mended.health or seen.health, found.repairs)
     return found
 
 

@@ -14,7 +14,7 @@ from .._model.errors import EnsembleError
 from .._model.health import STARTING, Health
 from .._model.observed import Observation
 from .._plan.actions import Plan
-from .._plan.repair import REBUILD, RELOCATE, RESTART_UNIT, WAITS, Repair, Repairs, Step, decide, recent
+from .._plan.repair import REBUILD, RELOCATE, RESTART_UNIT, WAITS, Known, Repair, Repairs, Step, decide, recent
 from .._plan.start import plan_started
 from .._pool.pool import Pool, in_parallel
 from .._probe.base import Prober
@@ -78,9 +78,9 @@ class Repairer:
         self._lease = lease
         self._wall = wall or time.time
 
-    def decide(self, health: Health, lost: t.Collection[str] = ()) -> Repairs:
+    def decide(self, health: Health, known: Known = Known()) -> Repairs:
         """What would be done now; nothing is changed."""
-        return decide(self._resource, health, self.history(), self._wall(), lost)
+        return decide(self._resource, health, self.history(), self._wall(), known)
 
     def history(self) -> list[Repair]:
         """Repairs of late, of any leader, oldest first."""
@@ -98,8 +98,11 @@ class Repairer:
         touched = repairs.machines()
         return replace(plan, actions=tuple(action for action in plan.actions if action.member in touched))
 
-    def mend(self, repairs: Repairs, seen: Seen) -> Mended:
+    def mend(self, repairs: Repairs, seen: Seen, over: t.Callable[[], bool] = lambda: False) -> Mended:
         """Try them, and wait for their effect.
+
+        Args:
+            over: whether nobody waits for it any more.
 
         Raises:
             EnsembleError: the lease was lost, or no majority keeps the record: nothing more is touched.
@@ -121,7 +124,7 @@ class Repairer:
                 raise
             mended.failures.update(dict.fromkeys(sorted(repairs.machines()), error.msg))
         mended.fresh = repairs.of(REBUILD, RELOCATE)
-        self._wait(mended)
+        self._wait(mended, over)
         mended.seconds = time.monotonic() - begun
         return mended
 
@@ -145,7 +148,7 @@ class Repairer:
         request = Request(resource.name, self._pool.hypervisors, "started", resource, wait=False, stop_timeout=0.0)
         carry_out(request, self._pool, self._lease, self._votes, plan, observation)
 
-    def _wait(self, mended: Mended) -> None:
+    def _wait(self, mended: Mended, over: t.Callable[[], bool]) -> None:
         """Until every repaired member is as it shall be, or its time is over."""
         left = {step.member for step in mended.repairs.steps} - set(mended.failures) - set(mended.fresh)
         deadline = time.monotonic() + self._resource.monitor.starting
@@ -154,7 +157,7 @@ class Repairer:
             mended.health = seen.health
             verdicts = {member.member: member.verdict for member in seen.health.members}
             left = {name for name in left if verdicts.get(name, STARTING) in WAITS}
-            if not left or time.monotonic() >= deadline:
+            if not left or over() or time.monotonic() >= deadline:
                 mended.pending = tuple(sorted(left))
                 return
             self._lease.require(0.0)

@@ -9,7 +9,7 @@ rebuilt, what nobody can tell is never touched, and whoever was repaired as ofte
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._model.declaration import Member, Resource
 from .._model.health import DEGRADED, FAILED, REACH, STARTING, Health, MemberHealth
@@ -89,15 +89,26 @@ def recent(history: t.Iterable[Repair], now: float, window: float) -> list[Repai
     return [repair for repair in history if now - repair.at < window]
 
 
+class Known(t.NamedTuple):
+    """What else is known when repairs are decided on.
+
+    Attributes:
+        lost: hypervisors on which nothing of this resource lives any more.
+        configured: members were configured since they were made, so that what their services lack is a fault.
+    """
+
+    lost: t.Collection[str] = ()
+    configured: bool = True
+
+
 def decide(
-    resource: Resource, health: Health, history: t.Sequence[Repair], now: float, lost: t.Collection[str] = ()
+    resource: Resource, health: Health, history: t.Sequence[Repair], now: float, known: Known = Known()
 ) -> Repairs:
     """The repairs to be tried now.
 
     Args:
         history: repairs of late, oldest first, of any leader.
         now: wall time, seconds since the epoch.
-        lost: hypervisors on which nothing of this resource lives any more.
     """
     budget = resource.monitor.budget
     late = recent(history, now, budget.window)
@@ -107,7 +118,7 @@ def decide(
     exhausted: dict[str, str] = {}
     for found in health.members:
         own = [repair for repair in late if repair.member == found.member]
-        step = _step(resource, members[found.member], found, own, lost)
+        step = _step(resource, members[found.member], found, own, known)
         if step is None:
             continue
         if len(own) >= budget.member:
@@ -124,10 +135,10 @@ def decide(
 
 
 def _step(
-    resource: Resource, member: Member, found: MemberHealth, own: t.Sequence[Repair], lost: t.Collection[str]
+    resource: Resource, member: Member, found: MemberHealth, own: t.Sequence[Repair], known: Known
 ) -> Step | None:
     """The mildest step that was not tried yet; None where nothing may, or need, be done."""
-    if found.hypervisor in lost and found.state == "unknown" and resource.relocatable(member):
+    if found.hypervisor in known.lost and found.state == "unknown" and resource.relocatable(member):
         return Step(member.name, RELOCATE, f"its hypervisor {found.hypervisor} is gone, and the member with it")
     if found.verdict not in (FAILED, DEGRADED) or found.state == "unknown":
         return None
@@ -135,7 +146,7 @@ def _step(
         return _of_machine(resource, member, found, own, START)
     if not any(sign.kind == REACH and sign.ok for sign in found.signs):
         return _of_machine(resource, member, found, own, RESTART) if found.verdict == FAILED else None
-    return _of_services(resource, member, found, own)
+    return _of_services(resource, member, found, own) if known.configured else None
 
 
 def _of_services(resource: Resource, member: Member, found: MemberHealth, own: t.Sequence[Repair]) -> Step | None:
@@ -167,6 +178,20 @@ def _units(resource: Resource, member: Member, found: MemberHealth) -> tuple[str
     bad = [sign for sign in found.signs if sign.ok is False and sign.kind != REACH]
     named = tuple(sign.name for sign in bad if sign.kind == UNIT)
     return named or (resource.units(member) if bad else ())
+
+
+def told(health: Health, repairs: Repairs) -> Health:
+    """The same health, in which whoever is left alone although it is broken says why."""
+    left = repairs.exhausted
+    return replace(
+        health,
+        members=tuple(
+            replace(member, cause=f"{member.cause}; not repaired: {left[member.member]}")
+            if member.member in left
+            else member
+            for member in health.members
+        ),
+    )
 
 
 #: verdicts under which a repaired member is waited for
