@@ -14,7 +14,19 @@ from .._model.errors import EnsembleError
 from .._model.health import STARTING, Health
 from .._model.observed import Observation
 from .._plan.actions import Plan
-from .._plan.repair import REBUILD, RELOCATE, RESTART_UNIT, WAITS, Known, Repair, Repairs, Step, decide, recent
+from .._plan.repair import (
+    NOTHING_ELSE,
+    REBUILD,
+    RELOCATE,
+    RESTART_UNIT,
+    WAITS,
+    Known,
+    Repair,
+    Repairs,
+    Step,
+    decide,
+    recent,
+)
 from .._plan.start import plan_started
 from .._pool.pool import Pool, in_parallel
 from .._probe.base import Prober
@@ -78,7 +90,7 @@ class Repairer:
         self._lease = lease
         self._wall = wall or time.time
 
-    def decide(self, health: Health, known: Known = Known()) -> Repairs:
+    def decide(self, health: Health, known: Known = NOTHING_ELSE) -> Repairs:
         """What would be done now; nothing is changed."""
         return decide(self._resource, health, self.history(), self._wall(), known)
 

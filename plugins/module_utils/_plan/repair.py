@@ -101,8 +101,11 @@ class Known(t.NamedTuple):
     configured: bool = True
 
 
+NOTHING_ELSE = Known()
+
+
 def decide(
-    resource: Resource, health: Health, history: t.Sequence[Repair], now: float, known: Known = Known()
+    resource: Resource, health: Health, history: t.Sequence[Repair], now: float, known: Known = NOTHING_ELSE
 ) -> Repairs:
     """The repairs to be tried now.
 
@@ -182,16 +185,9 @@ def _units(resource: Resource, member: Member, found: MemberHealth) -> tuple[str
 
 def told(health: Health, repairs: Repairs) -> Health:
     """The same health, in which whoever is left alone although it is broken says why."""
-    left = repairs.exhausted
-    return replace(
-        health,
-        members=tuple(
-            replace(member, cause=f"{member.cause}; not repaired: {left[member.member]}")
-            if member.member in left
-            else member
-            for member in health.members
-        ),
-    )
+    why = {member: f"; not repaired: {words}" for member, words in repairs.exhausted.items()}
+    members = (replace(member, cause=member.cause + why.get(member.member, "")) for member in health.members)
+    return replace(health, members=tuple(members))
 
 
 #: verdicts under which a repaired member is waited for
