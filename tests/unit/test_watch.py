@@ -108,7 +108,7 @@ def test_it_looks_runs_the_playbook_once_and_tells_what_changed(scene: Scene) ->
     assert run.played == [scene.resource.digest]
     assert [shown.health.verdict for shown in run.shown] == [HEALTHY] * 3
     assert [event["code"] for event in run.told("converged")] == [0]
-    assert {event["what"]: event["verdict"] for event in run.told("verdict")}["compute-0"] == HEALTHY
+    assert {event["member"]: event["verdict"] for event in run.told("verdict")}["compute-0"] == HEALTHY
     assert len(run.told("verdict")) == 5, "each verdict once: three members, the resource, what is asked for"
 
 
@@ -119,7 +119,7 @@ def test_what_breaks_between_two_looks_is_repaired_and_told(scene: Scene) -> Non
     assert scene.world.states()["demo-compute-0"] == "running"
     assert [(event["action"], event["member"]) for event in run.told("repair")] == [("start", "compute-0")]
     assert [event["outcome"] for event in run.told("repaired")] == ["done"]
-    told = [(event["verdict"], event["was"]) for event in run.told("verdict") if event["what"] == "compute-0"]
+    told = [(event["verdict"], event["was"]) for event in run.told("verdict") if event["member"] == "compute-0"]
     assert told == [(HEALTHY, None), (FAILED, HEALTHY), (HEALTHY, FAILED)]
     assert [(entry["action"], entry["outcome"]) for entry in run.shown[-1].repairs] == [("start", "done")]
 
@@ -186,6 +186,6 @@ def test_a_hypervisor_that_falls_silent_is_told_and_looked_for_again(scene: Scen
 
     run.between = fall
     assert run() == 0
-    told = [event["verdict"] for event in run.told("verdict") if event["what"] == f"hypervisor {where}"]
+    told = [event["verdict"] for event in run.told("verdict") if event["member"] == f"hypervisor {where}"]
     assert told == ["silent", "answers"]
     assert run.told("repair") == []
