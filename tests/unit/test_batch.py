@@ -51,6 +51,10 @@ def node(state: str, rest: str = "", name: str = "demo-compute-1") -> NodeState:
             *("IDLE+DRAIN", " Reason=disk [b] swap Reason=2 [root@1795000200]", "IDLE", {"DRAIN"}),
             *("disk [b] swap Reason=2", "root", True, True),
         ),
+        (
+            *("IDLE+DRAIN", " Reason=Kill task failed [slurm@1795000200]", "IDLE", {"DRAIN"}),
+            *("Kill task failed", "slurm", True, False),
+        ),
         ("ALLOCATED+DRAIN", " Reason=no time told Comment=x", "ALLOCATED", {"DRAIN"}, "no time told", "", True, True),
         ("DOWN+DRAIN+NOT_RESPONDING", " Reason=moved", "DOWN", {"DRAIN", "NOT_RESPONDING"}, "moved", "", False, True),
         ("IDLE+CLOUD+POWERED_DOWN~", "", "IDLE", {"CLOUD", "POWERED_DOWN"}, "", "", True, False),

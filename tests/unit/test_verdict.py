@@ -76,6 +76,7 @@ CASES: dict[str, tuple[Look, str, str]] = {
     "started a moment ago": (look(SSH, NO_MUNGE, NO_SLURMD, age=4.0), STARTING, "4 s ago"),
     "started long ago": (look(SSH, NO_MUNGE, NO_SLURMD, age=121.0), FAILED, "munge"),
     "drained by wish": (look(SSH, MUNGE, SLURMD, NODE, draining=True), DRAINING, "wish"),
+    "drained by its scheduler": (look(SSH, MUNGE, SLURMD, NODE, drained="Kill task failed"), DEGRADED, "Kill task"),
     "drained and broken": (look(SSH, NO_MUNGE, NO_SLURMD, draining=True), FAILED, "munge"),
     "shut off": (look(state="shutoff", reason="destroyed"), FAILED, "shutoff (destroyed)"),
     "suspended": (look(NO_SSH, state="paused"), FAILED, "paused"),

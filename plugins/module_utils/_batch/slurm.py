@@ -34,6 +34,8 @@ _STATE = re.compile(r" State=(\S+)")
 _REASON = re.compile(r" Reason=(.*?)(?: \[([^\[\]@ ]*)@[^\[\]]*\]|(?= Comment=| Extra=)|$)")
 #: how the reason begins that Slurm gives a node which fell silent, in small letters
 _SILENT = "not responding"
+#: the account of Slurm's own daemons, as Debian has it: a node that they drain is nobody's wish
+_DAEMON = "slurm"
 _UNREADABLE = "{command} printed what cannot be read: {line!r}. Run it on the member and look for a warning."
 #: job id, user, state, nodes, time of submission, (expected) start; the name is last, since anything may stand in it
 _JOB_FIELDS = "%i|%u|%T|%N|%V|%S|%j"
@@ -108,7 +110,7 @@ def _node(line: str) -> NodeState:
         "" if why == "none" else why,
         by,
         "NOT_RESPONDING" not in flags,
-        drained and not why.lower().startswith(_SILENT),
+        drained and not why.lower().startswith(_SILENT) and by != _DAEMON,
     )
 
 

@@ -178,14 +178,20 @@ def _with_answers(
     if own is not None:
         signs.insert(1, own)
     node = nodes.get(resource.domain(look.member.name))
-    draining = False
+    draining, drained = False, ""
     if node is not None and node.state is not None:
         draining = node.state.drained_by_wish
+        if "DRAIN" in node.state.flags and node.state.responding and not draining:
+            drained = node.state.reason or "no reason told"
         signs.append(_of_node(node.engine, node.state))
     age = answer.up_s if answer.up_s is not None else look.age
-    return replace(look, age=age, signs=tuple(signs), draining=draining, strange=answer.strange)
+    return replace(look, age=age, signs=tuple(signs), draining=draining, strange=answer.strange, drained=drained)
+
+
+#: states of a node that gets no jobs, whoever hears from it
+_LOST = ("DOWN", "ERROR", "FAIL", "FAILED", "UNKNOWN")
 
 
 def _of_node(engine: str, state: NodeState) -> Sign:
     detail = state.state + (f" ({state.reason})" if state.reason else "")
-    return Sign(SCHEDULER, f"{engine} node", state.responding, detail)
+    return Sign(SCHEDULER, f"{engine} node", state.responding and state.state not in _LOST, detail)

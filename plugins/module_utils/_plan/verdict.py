@@ -46,6 +46,7 @@ class Look:
         reason: libvirt's reason for it, as far as it gave one.
         age: seconds since the member's start, where known.
         draining: its scheduler lets go of it by somebody's wish.
+        drained: why its scheduler gives it no jobs by itself; empty when it does.
         strange: why it is not the machine that it should be; empty when it is.
     """
 
@@ -57,6 +58,7 @@ class Look:
     signs: tuple[Sign, ...] = ()
     draining: bool = False
     strange: str = ""
+    drained: str = ""
 
     def sign(self, kind: str) -> Sign | None:
         """The first sign of a kind."""
@@ -128,6 +130,8 @@ def _at_work(look: Look, starting: float, needs: Needs) -> tuple[str, str]:
         return (FAILED if broken(look, needs) == set(needs) else DEGRADED), _words(bad) + unseen
     if mute:
         return DEGRADED, f"no answer in time: {_words(mute)}{unseen}"
+    if look.drained:
+        return DEGRADED, f"its scheduler drained it: {look.drained}{unseen}"
     if look.draining:
         return DRAINING, "its scheduler gives it no more jobs, by somebody's wish"
     return HEALTHY, unseen[2:]
