@@ -13,7 +13,8 @@ import typing as t
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent import playbook as module
-from ansible_collections.ensemble.stacks.plugins.module_utils._agent.playbook import Playbook, declared
+from ansible_collections.ensemble.stacks.plugins.module_utils._agent.errors import SettingsError
+from ansible_collections.ensemble.stacks.plugins.module_utils._agent.playbook import Playbook, declared, read_variables
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings import Settings, parse
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.load import load_declaration
@@ -85,12 +86,30 @@ def test_the_playbook_of_the_stack_runs_against_it(tmp_path: pathlib.Path, monke
     monkeypatch.setattr(module, "write_cache", lambda *_args: None)
     monkeypatch.setenv("ENSEMBLE_FENCING_TOKEN", "1,7")
     resource = parsed(stack="torque")
-    assert Playbook(settings(), str(tmp_path)).run(resource, {}, threading.Event()) == 4
+    variables = tmp_path / "variables"
+    variables.write_text(json.dumps({"demo-head-0": {"torque_users": [{"name": "ann", "uid": 2000}]}}))
+    stale = tmp_path / "demo" / "host_vars" / "demo-compute-9.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("{}")
+    work = Playbook(settings(variables=str(variables)), str(tmp_path))
+    assert work.run(resource, {}, threading.Event()) == 4
     words, environment = json.loads(note.read_text())
-    path = tmp_path / "demo.resource.yml"
+    path = tmp_path / "demo" / "resource.yml"
     assert words[:3] == ["playbook", "-i", str(path)]
     assert words[3].endswith("/playbooks/torque.yml")
     assert os.path.isfile(words[3])
     assert environment["ENSEMBLE_FENCING_TOKEN"] == "1,7"
     assert path.stat().st_mode & 0o777 == 0o600
+    (beside,) = stale.parent.iterdir()
+    assert (beside.name, beside.stat().st_mode & 0o777) == ("demo-head-0.json", 0o600)
+    assert json.loads(beside.read_text()) == {"torque_users": [{"name": "ann", "uid": 2000}]}
     assert load_declaration(str(path)).digest == resource.digest
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", '{"demo-head-0": 7}', '{"../x": {}}'])
+def test_variables_that_make_no_sense_are_refused(tmp_path: pathlib.Path, text: str) -> None:
+    path = tmp_path / "variables"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="Apply role convergence again"):
+        read_variables(str(path))
+    assert read_variables(None) == {}

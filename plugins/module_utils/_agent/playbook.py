@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,12 +19,14 @@ from .._engine.credentials import write_cache, write_private
 from .._model.declaration import Resource
 from .._model.parse import PLUGIN_NAME, parse_declaration
 from .._model.stacks import STACKS
+from .errors import SettingsError
 from .settings import Settings
 
 #: seconds after which a run that does not end is ended
 RUN_TIMEOUT = 1800.0
 #: hosts that Ansible works on at the same time: a member has little memory
 _FORKS = "3"
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _COLLECTION = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 
@@ -49,16 +53,37 @@ def declared(content: t.Mapping[str, t.Any], settings: Settings) -> dict[str, t.
     return {**raw, "election": election} if election else raw
 
 
+def read_variables(path: str | None) -> dict[str, dict[str, t.Any]]:
+    """Host -> its variables, as role convergence has written them; none without a file.
+
+    Raises:
+        SettingsError: what stands there is no such mapping.
+    """
+    if path is None:
+        return {}
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+        hosts = {str(host): dict(values) for host, values in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise SettingsError(f"{path}: {error}. Apply role convergence again.") from error
+    strange = [host for host in hosts if not _HOST.fullmatch(host)]
+    if strange:
+        raise SettingsError(f"{path}: found {strange[0]!r}, expected names of hosts. Apply role convergence again.")
+    return hosts
+
+
 class Playbook:
     """Runs the stack's playbook against the declaration that the voters keep.
 
     Args:
-        folder: where the declaration is written, for root only.
+        folder: below which the declaration is written, and beside it the variables of hosts, for root only.
     """
 
     def __init__(self, settings: Settings, folder: str) -> None:
         self._settings = settings
-        self._path = os.path.join(folder, f"{settings.resource}.resource.yml")
+        self._folder = os.path.join(folder, settings.resource)
+        self._path = os.path.join(self._folder, "resource.yml")
 
     def resource(self, content: t.Mapping[str, t.Any]) -> Resource:
         """The stored declaration, read as from a file here.
@@ -75,8 +100,7 @@ class Playbook:
         """
         del over
         write_cache(resource, secrets)
-        raw = declared(resource.content, self._settings)
-        write_private(self._path, yaml.safe_dump(raw, sort_keys=False, allow_unicode=True).encode())
+        self._write(declared(resource.content, self._settings))
         name = STACKS[resource.stack].playbook
         words = [sys.executable, "-m", "ansible", "playbook", "-i", self._path]
         process = subprocess.Popen(
@@ -94,6 +118,21 @@ class Playbook:
                 process.kill()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10.0)
+
+    def _write(self, raw: t.Mapping[str, t.Any]) -> None:
+        """The declaration, and the variables that the controller's inventory had for its hosts.
+
+        Raises:
+            SettingsError: the file with those variables cannot be read.
+        """
+        hosts = os.path.join(self._folder, "host_vars")
+        os.makedirs(hosts, mode=0o700, exist_ok=True)
+        variables = read_variables(self._settings.variables)
+        for host, values in variables.items():
+            write_private(os.path.join(hosts, f"{host}.json"), json.dumps(values).encode())
+        for name in set(os.listdir(hosts)) - {f"{host}.json" for host in variables}:
+            os.unlink(os.path.join(hosts, name))
+        write_private(self._path, yaml.safe_dump(dict(raw), sort_keys=False, allow_unicode=True).encode())
 
     @staticmethod
     def _environment() -> dict[str, str]:

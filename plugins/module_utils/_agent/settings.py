@@ -57,6 +57,7 @@ class Settings:
         yield_s: how long a run may go on when somebody wants the lease.
         term_grace: how long a command has after TERM until it is killed.
         voters: with etcd they keep the resource's record; without any the lease is all that there is.
+        variables: file with what the controller's inventory says of the hosts besides the declaration, if there is one.
         hosts: all of the pool and the witnesses, as the watch reaches them.
         epoch: of the tokens where no voters tell it.
         etcd: how that backend is reached, where there is one.
@@ -77,6 +78,7 @@ class Settings:
     term_grace: float
     voters: tuple[Voter, ...]
     hosts: tuple[Voter, ...]
+    variables: str | None
     private_key: str
     known_hosts: str | None
     epoch: int
@@ -136,6 +138,7 @@ def parse(raw: t.Any, source: str) -> tuple[Settings, list[str]]:
         term_grace=section.number("term_grace", timings.ttl * _GRACE_SHARE, 0, 3600),
         voters=voters,
         hosts=_voters(section, "hosts", False),
+        variables=section.text("variables", None, _PATH, "an absolute path"),
         private_key=section.text("private_key", needs_key, _PATH, "an absolute path"),
         known_hosts=known_hosts,
         epoch=section.integer("epoch", 1),
