@@ -9,9 +9,11 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.etcd import EtcdLease
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.etcd_api import Unanswered, refusal
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.store import Identity
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import LeaseError
 from voters import Clock
 
 Json = t.Dict[str, t.Any]
@@ -232,3 +234,22 @@ def lease_of(etcd: MemoryEtcd, name: str, ttl: float = 10.0, op_timeout: float |
     """A session's lease; its gateway is `lease._gateway`."""
     identity = Identity(f"{name}/boot/run", f"{name}@desk")
     return EtcdLease(MemoryGateway(etcd), "shared", 1, identity, ttl, etcd.clock, op_timeout)
+
+
+def way(lease: EtcdLease) -> MemoryGateway:
+    """How a lease reaches its etcd."""
+    return t.cast("MemoryGateway", lease._gateway)
+
+
+def refused(work: t.Callable[[], object]) -> LeaseError:
+    """What some work was refused with."""
+    with pytest.raises(LeaseError) as caught:
+        work()
+    return caught.value
+
+
+def won(etcd: MemoryEtcd, name: str = "a") -> EtcdLease:
+    """The lease of a session that has just won it."""
+    lease = lease_of(etcd, name)
+    lease.acquire()
+    return lease

@@ -39,7 +39,8 @@ class Noting(OneByOne):
     """Links that tell whom they asked."""
 
     def __init__(self, known: Known, asked: t.Sequence[Hypervisor]) -> None:
-        super().__init__(known.world, down=known.down, voters=asked)
+        super().__init__(known.world, down=known.down | known.slow, voters=asked)
+        known.slow = set()
         self._known = known
         for name in sorted(known.strange & set(self.names)):
             self.untrusted[name] = HypervisorError(f"{name}'s key is unknown.", code="host_key_unknown")
@@ -57,6 +58,7 @@ class Known:
         self.asked: list[tuple[str, ...]] = []
         self.down: set[str] = set()
         self.strange: set[str] = set()
+        self.slow: set[str] = set()  # not heard when they are asked for the first time
 
     def voter(self, name: str) -> Voter:
         host = self.world.hosts[name]
@@ -165,6 +167,14 @@ def test_a_resource_that_was_removed_is_founded_under_its_last_epoch(known: Know
     voter = known.voter("hv6")
     voter.join(7, 3, 15.0)
     assert (known.find().epoch, known.find().pinned) == (7, None)
+
+
+def test_before_a_first_start_a_slow_voter_is_waited_for(known: Known) -> None:
+    """It may be the one that remembers under which epoch the resource was removed."""
+    known.voter("hv3").join(7, 3, 15.0)
+    known.slow = {"hv3"}
+    assert known.find().epoch == 7
+    assert known.asked == [hosts("123"), hosts("34567")]
 
 
 def test_nobody_answers(known: Known) -> None:

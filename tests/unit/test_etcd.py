@@ -10,11 +10,8 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.etcd import EtcdLease
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.etcd_api import Refused, Unanswered, refusal
-from ansible_collections.ensemble.stacks.plugins.module_utils._election.etcd_versions import version_warning
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import LeaseError
-from etcd_gateway import LEADER, WISH, MemoryEtcd, MemoryGateway, Pair, lease_of
+from ansible_collections.ensemble.stacks.plugins.module_utils._election.etcd_api import Refused, Unanswered
+from etcd_gateway import LEADER, MemoryEtcd, MemoryGateway, Pair, lease_of, refused, way, won
 from voters import Clock
 
 TTL = 10.0
@@ -23,22 +20,6 @@ TTL = 10.0
 @pytest.fixture
 def etcd() -> MemoryEtcd:
     return MemoryEtcd(Clock())
-
-
-def way(lease: EtcdLease) -> MemoryGateway:
-    return t.cast("MemoryGateway", lease._gateway)
-
-
-def refused(work: t.Callable[[], object]) -> LeaseError:
-    with pytest.raises(LeaseError) as caught:
-        work()
-    return caught.value
-
-
-def won(etcd: MemoryEtcd, name: str = "a") -> EtcdLease:
-    lease = lease_of(etcd, name)
-    lease.acquire()
-    return lease
 
 
 def test_acquired(etcd: MemoryEtcd) -> None:
@@ -106,6 +87,16 @@ def test_an_expired_lease_is_won_with_a_higher_token(etcd: MemoryEtcd) -> None:
     assert "b@desk holds it" in refused(first.renew).msg
     first.release()
     assert etcd.entry(LEADER)["session"] == "b/boot/run"
+
+
+def test_a_late_release_takes_nothing_from_the_next_holder(etcd: MemoryEtcd) -> None:
+    """It has not noticed yet that its lease is over."""
+    first = won(etcd)
+    etcd.clock.now += TTL
+    second = won(etcd, "b")
+    first.release()
+    assert etcd.entry(LEADER)["session"] == "b/boot/run"
+    second.renew()
 
 
 def test_a_released_lease_is_free_at_once_and_leaves_nothing(etcd: MemoryEtcd) -> None:
@@ -377,141 +368,7 @@ def test_every_decision_passes_through_consensus(etcd: MemoryEtcd) -> None:
         assert "request_put" in text or "request_delete_range" in text
 
 
-def test_a_wish_reaches_the_holder(etcd: MemoryEtcd) -> None:
-    lease, guest = won(etcd), lease_of(etcd, "guest")
-    assert lease.wanted is None
-    guest.wish(8.0, True)
-    etcd.clock.now += 3
-    lease.renew()
-    assert lease.wanted is not None
-    assert (lease.wanted.session, lease.wanted.holder, lease.wanted.person) == ("guest/boot/run", "guest@desk", True)
-    assert lease.wanted.for_s == 0.0, "nobody said yet for how long"
-    etcd.clock.now += 3
-    guest.wish(8.0, True)
-    assert len(etcd.leases) == 2
-    lease.renew()
-    assert lease.wanted.for_s == 6.0, "as the guest says"
-    etcd.clock.now += 3
-    lease.renew()
-    assert lease.wanted.for_s == 9.0
-    assert lease_of(etcd, "x").view().wanted == replace(lease.wanted, for_s=6.0)
-    guest.wish(0.0, True)
-    lease.renew()
-    assert lease.wanted is None
-    assert len(etcd.leases) == 1
-
-
-def test_a_wish_ends_by_itself(etcd: MemoryEtcd) -> None:
-    lease = won(etcd)
-    lease_of(etcd, "guest").wish(3.0, False)
-    etcd.clock.now += 3
-    lease.renew()
-    assert lease.wanted is None
-
-
-def test_the_first_persons_wish_lasts_and_a_candidates_gives_way(etcd: MemoryEtcd) -> None:
-    one, two, three = (lease_of(etcd, name) for name in ("one", "two", "three"))
-    one.wish(8.0, False)
-    two.wish(8.0, False)
-    assert etcd.entry(WISH)["session"] == "one/boot/run"
-    two.wish(8.0, True)
-    assert etcd.entry(WISH)["session"] == "two/boot/run"
-    three.wish(8.0, True)
-    one.wish(8.0, False)
-    one.wish(0.0, False)
-    assert etcd.entry(WISH)["session"] == "two/boot/run"
-    assert len(etcd.leases) == 1
-    two.wish(0.0, True)
-    assert (etcd.pairs, etcd.leases) == ({}, {})
-    three.wish(8.0, True)
-    assert etcd.entry(WISH)["session"] == "three/boot/run"
-
-
-def test_a_person_does_not_overwrite_who_came_just_before(etcd: MemoryEtcd) -> None:
-    candidate, first, second = (lease_of(etcd, name) for name in ("candidate", "first", "second"))
-    candidate.wish(8.0, False)
-
-    class Interposed(MemoryGateway):
-        def call(self, path: str, body: t.Mapping[str, t.Any], timeout: float) -> dict[str, t.Any]:
-            if body.get("compare") and body["compare"][0]["target"] == "MOD" and not way(first).asked:
-                first.wish(8.0, True)
-            return super().call(path, body, timeout)
-
-    second._gateway = second._api.gateway = Interposed(etcd)
-    second.wish(8.0, True)
-    assert etcd.entry(WISH)["session"] == "first/boot/run"
-    assert len(etcd.leases) == 1
-
-
-@pytest.mark.parametrize("place", range(2))
-def test_a_wish_that_nobody_hears(etcd: MemoryEtcd, place: int) -> None:
-    guest = lease_of(etcd, "guest")
-    way(guest).faults = ["up"] * place + ["lost"]
-    error = refused(lambda: guest.wish(5.0, True))
-    assert error.code == "no_quorum"
-    assert (etcd.pairs, etcd.leases) == ({}, {})
-
-
-def test_a_wish_whose_answer_was_lost_is_found_again(etcd: MemoryEtcd) -> None:
-    guest = lease_of(etcd, "guest")
-    way(guest).faults = ["up", "deaf"]
-    refused(lambda: guest.wish(5.0, True))
-    guest.wish(5.0, True)
-    assert etcd.entry(WISH)["session"] == "guest/boot/run"
-
-
 def test_closed(etcd: MemoryEtcd) -> None:
     lease = lease_of(etcd, "a")
     lease.close()
     assert way(lease).closed
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind", "words"),
-    [
-        ({"error": "no such lease", "message": "no such lease", "code": 5}, Refused, "no such lease"),
-        ({"error": {"grpc_code": 14, "http_code": 503, "message": "no leader"}}, Unanswered, "no leader"),
-        ({"code": 14, "message": "leader changed", "details": []}, Unanswered, "leader changed"),
-        ({"code": 7, "message": "permission denied"}, Refused, "permission denied"),
-        ({"error": "context deadline exceeded", "message": "", "code": 2}, Unanswered, "context deadline exceeded"),
-        ({"error": "something"}, Unanswered, "something"),
-    ],
-)
-def test_errors_of_all_gateways(answer: dict[str, t.Any], kind: type, words: str) -> None:
-    error = refusal(answer)
-    assert error.__class__ is kind
-    assert error.msg == words
-
-
-def test_no_error() -> None:
-    assert refusal({"header": {"raft_term": "2"}}) is None
-
-
-@pytest.mark.parametrize(
-    ("version", "words"),
-    [
-        ("3.4.23", ["stopped for a while", "just being revoked", "CVE-2026-33413", "3.4.42"]),
-        ("3.4.40", ["CVE-2026-33413"]),
-        ("3.5.27", ["CVE-2026-33413", "3.5.28"]),
-        ("v3.5.14-rc.1", ["just being revoked", "3.5.28"]),
-        ("3.6.4", ["just being revoked", "3.6.9"]),
-        ("3.3.25", ["older than the interface"]),
-        ("3.4.42", []),
-        ("3.5.28", []),
-        ("3.6.9", []),
-        ("3.7.0", []),
-        ("", []),
-    ],
-)
-def test_versions(version: str, words: list[str]) -> None:
-    warning = version_warning(version)
-    assert (warning is None) == (not words)
-    assert all(word in (warning or "") for word in words)
-    assert "stopped for a while" not in (warning or "") or version == "3.4.23"
-
-
-def test_the_warning_of_the_cluster(etcd: MemoryEtcd) -> None:
-    lease = lease_of(etcd, "a")
-    assert "3.4.23" in (lease.warning() or "")
-    way(lease).faults = ["lost"]
-    assert lease.warning() is None

@@ -62,7 +62,8 @@ def find_electorate(
 ) -> Electorate:
     """Ask the declared voters, and whoever they name, which configuration counts.
 
-    Before a first start is believed in, all hosts of the pool are asked: they know the voters, too.
+    Before a first start is believed in, all hosts of the pool are asked: they know the voters, too, or the epoch under
+    which the resource was removed; and whoever is slow is waited for.
 
     Args:
         election: what is declared, which counts as long as nothing is pinned.
@@ -77,9 +78,8 @@ def find_electorate(
     declared = election.voters_of(pool)
     seen = _Seen(links(declared))
     if not seen.configs:
-        named = {host.name for host in declared}
-        others = [host for name, host in hosts.items() if name not in named]
-        seen.ask(links(others) if others else None)
+        others = [host for name, host in hosts.items() if name not in seen.pinned]
+        seen.ask(links(others) if others else None, patient=True)
     if strict:
         raise_together(seen.untrusted.values())
     asked: set[str] = set()
@@ -112,11 +112,12 @@ class _Seen:
         self.pinned: dict[str, str] = {}
         self.ask(links)
 
-    def ask(self, links: Links | None) -> None:
-        """Ask more hosts, once each."""
+    def ask(self, links: Links | None, patient: bool = False) -> None:
+        """Ask more hosts; those that are slower than a majority are waited for only by who is patient."""
         if links is None or set(links.names) <= set(self.pinned):
             return
-        question = Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= links.needed)
+        needed = len(links.names) if patient else links.needed
+        question = Ask("lease_read", {}, nearly=lambda found: len(_given(found.values())) >= needed)
         answers = links.ask(question, max(FIRST_S, links.timeout))  # nothing is held yet, and sessions are to be opened
         self.untrusted.update(links.untrusted)
         for name, one in answers.items():
