@@ -36,10 +36,11 @@ def test_a_service_is_killed(healed: Healed, domain: str, unit: str) -> None:
 
 
 def test_a_compute_member_is_destroyed(healed: Healed) -> None:
+    since = now()
     with healed.under_load():
         member = healed.member(healed.computes[2])
         member.hypervisor.run("virsh", "-c", "lxc:///system", "destroy", member.domain)
-        healed.wait_verdict(member.domain, "failed", "starting", seconds=30)
+        healed.wait_verdict(member.domain, "failed", "starting", since=since, seconds=30)
         healed.figures["member back"] = healed.wait_whole()
 
 
@@ -64,8 +65,9 @@ def test_the_head_is_destroyed(healed: Healed) -> None:
 
 @long
 def test_a_member_is_suspended(healed: Healed) -> None:
+    since = now()
     with healed.under_load(), faults.suspended(healed.member(healed.computes[2])):
-        healed.wait_verdict(healed.computes[2], "failed", "starting", "healthy", seconds=30)
+        healed.wait_verdict(healed.computes[2], "failed", "starting", "healthy", since=since, seconds=30)
         healed.wait_whole()
 
 
@@ -77,8 +79,9 @@ def test_a_member_is_undefined(healed: Healed) -> None:
 
 @long
 def test_a_member_is_cut_off(healed: Healed) -> None:
+    since = now()
     with healed.under_load(), faults.unplugged(healed.member(healed.computes[2])):
-        healed.wait_verdict(healed.computes[2], "failed", "starting", seconds=60)
+        healed.wait_verdict(healed.computes[2], "failed", "starting", since=since, seconds=60)
         healed.wait_whole()
 
 
@@ -87,13 +90,19 @@ def test_a_hypervisor_is_gone_for_a_while_and_comes_back_with_its_old_members(he
     """What may be made elsewhere is; nobody is there twice while it is away, nor when it is back."""
     victim = next(domain for domain in healed.computes if healed.member(domain).hypervisor.name != here(healed, HEAD))
     machine = healed.member(victim).hypervisor
+    since = now()
     with faults.isolate(healed.lab, machine.address):
-        healed.wait_verdict(victim, "unknown", seconds=60)
+        healed.wait_verdict(victim, "unknown", since=since, seconds=60)
         healed.wait(lambda: victim not in machine.domains(), "its end by the guard", 2 * MEMBER_TTL + 30)
         healed.wait(lambda: here(healed, victim) not in ("", machine.name), "another place for it", 120)
     healed.wait_whole(180)
     assert healed.doubles() == []
     assert here(healed, victim) != machine.name
+
+
+def now() -> float:
+    """CLOCK_BOOTTIME, which all machines of a lab share."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def here(healed: Healed, domain: str) -> str:
@@ -109,8 +118,9 @@ def test_a_service_crashes_again_and_again(healed: Healed) -> None:
 
 @long
 def test_a_probe_hangs(healed: Healed) -> None:
+    since = now()
     with healed.under_load(), faults.hanging(healed.member(HEAD), "/usr/bin/scontrol"):
-        healed.wait_verdict(HEAD, "degraded", seconds=60)
+        healed.wait_verdict(HEAD, "degraded", since=since, seconds=60)
 
 
 @long
@@ -121,13 +131,14 @@ def test_the_disk_of_a_member_is_full(healed: Healed) -> None:
 
 @long
 def test_the_leader_is_killed_while_it_repairs(healed: Healed) -> None:
+    since = now()
     with healed.under_load():
         leader = healed.leader()
         victim = next(domain for domain in healed.computes if domain != leader)
         member = healed.member(victim)
         member.hypervisor.run("virsh", "-c", "lxc:///system", "destroy", victim)
         agent = healed.member(leader)
-        healed.wait_verdict(victim, "failed", "starting", seconds=30)
+        healed.wait_verdict(victim, "failed", "starting", since=since, seconds=30)
         faults.kill(agent.hypervisor, *agent.pids(f"ensemble-agent@{NAME}.service"))
         healed.wait_whole()
 

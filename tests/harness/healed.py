@@ -107,8 +107,15 @@ class Healed:
 
         return self.wait(whole, "a healthy resource", seconds)
 
-    def wait_verdict(self, domain: str, *verdicts: str, seconds: float = 60.0) -> float:
-        return self.wait(lambda: self.verdicts().get(domain) in verdicts, f"{domain} {' or '.join(verdicts)}", seconds)
+    def wait_verdict(self, domain: str, *verdicts: str, since: float, seconds: float = 60.0) -> float:
+        """Until a leader has said so since a moment of CLOCK_BOOTTIME; it may be over by then."""
+        name = domain.removeprefix(f"{NAME}-")
+
+        def told() -> bool:
+            events = self.events("verdict", since=since)
+            return any((event["member"], event["verdict"]) == (name, one) for event in events for one in verdicts)
+
+        return self.wait(told, f"{domain} {' or '.join(verdicts)}", seconds)
 
     def leader(self) -> str:
         """Domain of the leader."""

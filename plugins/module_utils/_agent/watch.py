@@ -174,6 +174,8 @@ class Watch:
         repairs, health = Repairs(), seen.health
         if record.desired == "started":
             repairs = repairer.decide(health, Known(heart.lost(), self._is_configured(record)))
+            if repairs.steps:  # people see what is broken while it is repaired
+                self._tell_people(Shown(overseer.resource, seen.observation, told(health, repairs), seen.seconds, ()))
             health = self._mend(repairer, repairs, seen, orders)
             if not orders.over.is_set():
                 self._converge(overseer, record, orders)
