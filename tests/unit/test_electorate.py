@@ -205,6 +205,13 @@ def test_every_host_that_is_not_trusted_is_named_unless_it_may_be_silent(known: 
     assert known.find(strict=False).names == hosts("123")
 
 
+def test_a_voter_that_only_a_list_names_may_be_strange_to_this_controller(known: Known) -> None:
+    known.tell("1", "145", 1)
+    known.tell("4", "456", 2)
+    known.strange = {"hv5"}
+    assert known.find("1").names == hosts("456")
+
+
 def test_a_list_that_always_names_somebody_else_is_no_list(known: Known) -> None:
     for number in range(1, 7):
         known.tell(str(number), str(number + 1), number)

@@ -84,7 +84,7 @@ def find_electorate(
             everybody = True
             others = [host for name, host in hosts.items() if name not in seen.pinned]
             seen.ask(links(others) if others else None, patient=True)
-        if strict:
+        if strict and not asked:  # whom only a list names need not be known here
             raise_together(seen.untrusted.values())
         for config in list(seen.configs.values()):
             if config.list_digest not in asked:
