@@ -169,6 +169,19 @@ def test_a_resource_that_was_removed_is_founded_under_its_last_epoch(known: Know
     assert (known.find().epoch, known.find().pinned) == (7, None)
 
 
+def test_a_former_voter_that_missed_the_removal_is_no_reason_for_its_old_list(known: Known) -> None:
+    """It was one of three, was replaced, and was away when the resource was removed."""
+    known.tell("4", "124", 9)
+    for name in ("hv1", "hv2", "hv5"):
+        known.voter(name).join(10, 3, 15.0)
+    found = known.find("123")
+    assert (found.names, found.epoch, found.pinned) == (hosts("123"), 10, None)
+    known.tell("125", "125", 10)
+    found = known.find("125")
+    assert (found.names, found.epoch) == (hosts("125"), 10)
+    assert found.pinned is not None
+
+
 def test_before_a_first_start_a_slow_voter_is_waited_for(known: Known) -> None:
     """It may be the one that remembers under which epoch the resource was removed."""
     known.voter("hv3").join(7, 3, 15.0)
@@ -190,6 +203,13 @@ def test_every_host_that_is_not_trusted_is_named_unless_it_may_be_silent(known: 
     assert caught.value.code == "host_key_unknown"
     assert [name for name in HOSTS if f"{name}'s key" in caught.value.msg] == ["hv1", "hv3"]
     assert known.find(strict=False).names == hosts("123")
+
+
+def test_a_voter_that_only_a_list_names_may_be_strange_to_this_controller(known: Known) -> None:
+    known.tell("1", "145", 1)
+    known.tell("4", "456", 2)
+    known.strange = {"hv5"}
+    assert known.find("1").names == hosts("456")
 
 
 def test_a_list_that_always_names_somebody_else_is_no_list(known: Known) -> None:

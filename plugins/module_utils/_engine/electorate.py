@@ -77,21 +77,23 @@ def find_electorate(
     """
     declared = election.voters_of(pool)
     seen = _Seen(links(declared))
-    if not seen.configs:
-        others = [host for name, host in hosts.items() if name not in seen.pinned]
-        seen.ask(links(others) if others else None, patient=True)
-    if strict:
-        raise_together(seen.untrusted.values())
     asked: set[str] = set()
+    everybody = False
     for _round in range(_ROUNDS):
-        if not seen.configs:
-            return Electorate(declared, seen.epoch, election.backend, cluster_of(election.etcd))
+        if not seen.live and not everybody:
+            everybody = True
+            others = [host for name, host in hosts.items() if name not in seen.pinned]
+            seen.ask(links(others) if others else None, patient=True)
+        if strict and not asked:  # whom only a list names need not be known here
+            raise_together(seen.untrusted.values())
         for config in list(seen.configs.values()):
             if config.list_digest not in asked:
                 asked.add(config.list_digest)
                 seen.ask(links([_host(address, hosts) for address in config.voters]))
-        if asked >= set(seen.configs):
-            return _newest(seen, hosts)
+        if asked >= set(seen.configs) and (seen.live or everybody):
+            if seen.live:
+                return _newest(seen, hosts)
+            return Electorate(declared, seen.epoch, election.backend, cluster_of(election.etcd))
     raise LeaseError("the list of voters changes while it is read. Nothing was changed; run again.", code="new_epoch")
 
 
@@ -130,6 +132,12 @@ class _Seen:
                 self.pinned[name] = config.list_digest
                 self.configs.setdefault(config.list_digest, config)
 
+    @property
+    def live(self) -> list[Voters]:
+        """Lists that may count. One from before the epoch of the resource's removal stands where a voter was away then:
+        whoever has voted since refuses it."""
+        return [config for config in self.configs.values() if config.epoch >= self.epoch]
+
     def has_majority(self, config: Voters) -> bool:
         """Whether a majority of a list's own voters have this list, so that it may win a lease."""
         told = [voter for voter in config.voters if self.pinned.get(voter.name) == config.list_digest]
@@ -138,8 +146,7 @@ class _Seen:
 
 def _newest(seen: _Seen, hosts: t.Mapping[str, Hypervisor]) -> Electorate:
     """The latest list, since each differs by one voter from the one before; of two of an epoch that on a majority."""
-    configs = list(seen.configs.values())
-    config = max(configs, key=lambda one: (one.epoch, seen.has_majority(one)))
+    config = max(seen.live, key=lambda one: (one.epoch, seen.has_majority(one)))
     voters = tuple(_host(address, hosts) for address in config.voters)
     return Electorate(voters, config.epoch, config.backend, config.cluster, config)
 
