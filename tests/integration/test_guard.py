@@ -85,8 +85,8 @@ def resource(lab: Lab, controller: Controller) -> t.Iterator[Guarded]:
     inventory = controller.write(lab.declaration(NAME, roles=ROLES, election={"ttl": 6}))
     run = controller.play("start", inventory)
     assert run.code == 0, run.output
-    head = next(m["hypervisor"] for m in run.resource["members"] if m["member"] == "head-0")
-    victim = next(m for m in run.resource["members"] if m["member"] != "head-0" and m["hypervisor"] == head)
+    [head] = [m["hypervisor"] for m in run.resource["members"] if m["member"] == "head-0"]
+    [victim, *_] = [m for m in run.resource["members"] if m["member"] != "head-0" and m["hypervisor"] == head]
     [hypervisor] = [hv for hv in lab.hypervisors if hv.name == head]
     yield Guarded(inventory, victim["member"], hypervisor)
     assert controller.play("remove", inventory).code == 0

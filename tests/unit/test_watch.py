@@ -113,7 +113,7 @@ def test_it_looks_runs_the_playbook_once_and_tells_what_changed(scene: Scene) ->
 
 
 def test_what_breaks_between_two_looks_is_repaired_and_told(scene: Scene) -> None:
-    run = Run(scene, looks=3)
+    run = Run(scene, looks=4)
     run.between = lambda count: scene.stop("compute-0") if count == 1 else None
     assert run() == 0
     assert scene.world.states()["demo-compute-0"] == "running"
@@ -125,8 +125,8 @@ def test_what_breaks_between_two_looks_is_repaired_and_told(scene: Scene) -> Non
 
 
 def test_a_member_that_was_made_anew_is_configured(scene: Scene) -> None:
-    run = Run(scene, looks=6)
-    run.between = lambda count: scene.stop("compute-1") if count <= 3 else None
+    run = Run(scene, looks=8)  # people are shown a repair before it and after it
+    run.between = lambda count: scene.stop("compute-1") if count <= 5 else None
     assert run() == 0
     assert [event["action"] for event in run.told("repair")] == ["start", "start", "rebuild"]
     assert len(run.played) == 2

@@ -13,10 +13,9 @@ import sys
 import threading
 import typing as t
 
-import yaml
-
 from .._engine.credentials import write_cache, write_private
 from .._model.declaration import Resource
+from .._model.load import dump_yaml
 from .._model.parse import PLUGIN_NAME, parse_declaration
 from .._model.stacks import STACKS
 from .errors import SettingsError
@@ -132,7 +131,7 @@ class Playbook:
             write_private(os.path.join(hosts, f"{host}.json"), json.dumps(values).encode())
         for name in set(os.listdir(hosts)) - {f"{host}.json" for host in variables}:
             os.unlink(os.path.join(hosts, name))
-        write_private(self._path, yaml.safe_dump(dict(raw), sort_keys=False, allow_unicode=True).encode())
+        write_private(self._path, dump_yaml(raw).encode())
 
     @staticmethod
     def _environment() -> dict[str, str]:

@@ -40,7 +40,7 @@ def shares(document: Given) -> str:
         parts.append(f'<rect class="v-{verdict}" x="{begun:.2f}" y="0" width="{width:.2f}" height="12"/>')
         begun += width
     said = ", ".join(f"{numbers[verdict]} {mark_of(verdict).word}" for verdict in URGENCY if numbers[verdict])
-    bar = (
+    strip = (
         '<svg class="bar" viewBox="0 0 1000 12" preserveAspectRatio="none" role="img"><title>Members by verdict</title>'
         f"<desc>{said or 'no members'}</desc>{''.join(parts)}</svg>"
     )
@@ -49,7 +49,7 @@ def shares(document: Given) -> str:
         f"{MARKS[verdict].word}</li>"
         for verdict in reversed(URGENCY)
     )
-    return f'{bar}<ul class="legend" aria-label="Members by verdict">{legend}</ul>'
+    return f'{strip}<ul class="legend" aria-label="Members by verdict">{legend}</ul>'
 
 
 def anchor(member: Given) -> str:
