@@ -47,6 +47,8 @@ def service_back(setting: Setting) -> t.Iterator[Figure]:
 
 def _back(healed: Healed, domain: str, unit: str) -> float:
     member, head = healed.member(domain), healed.member(HEAD)
+    # each kill stands for the only one in a long time: systemd counts the starts
+    member.run("systemctl", "reset-failed", unit, check=False)
     begun = time.monotonic()
     former = faults.kill_service(member, unit)
     faults.wait_back(member, unit, former, 60)

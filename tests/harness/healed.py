@@ -8,11 +8,12 @@ import contextlib
 import json
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from . import faults
 from .controller import Controller, Run
-from .lab import Lab
+from .lab import Hypervisor, Lab
 from .load import JobLoad, LoadReport
 from .members import Member, find_member, run_everywhere
 from .waiting import wait_until
@@ -22,6 +23,8 @@ TTL, INTERVAL, MEMBER_TTL = 6.0, 3, 30
 HEAD = f"{NAME}-head-0"
 #: seconds within which a cluster is whole again after most faults, on a machine that does much else
 WHOLE = 120.0
+#: seconds in which the jobs of a load end; one that was requeued waits for two minutes (cred_expire in slurm.conf(5))
+JOBS_END = 200.0
 _STATUS = f"/run/ensemble/agent/{NAME}.status.json"
 _ROLE = f"/run/ensemble/agent/{NAME}.json"
 
@@ -64,15 +67,28 @@ class Healed:
         return (HEAD, *self.computes)
 
     def member(self, domain: str) -> Member:
-        return find_member(self.lab, domain)
+        return find_member(replace(self.lab, hypervisors=self._up), domain)
+
+    @property
+    def _up(self) -> tuple[Hypervisor, ...]:
+        return tuple(hv for hv in self.lab.hypervisors if hv.name not in self.down)
+
+    @contextlib.contextmanager
+    def frozen(self, machine: Hypervisor) -> t.Iterator[None]:
+        """A hypervisor stands still with its members; nothing is asked of it meanwhile."""
+        self.down.add(machine.name)
+        try:
+            with faults.frozen(machine, members=True):
+                yield
+        finally:
+            self.down.remove(machine.name)
 
     def play(self, playbook: str, *options: str) -> Run:
         return self.controller.play(playbook, self.inventory, *options)
 
     def shown(self) -> dict[str, t.Any]:
         """The newest status that a leader shows; empty while nobody does."""
-        up = [hv for hv in self.lab.hypervisors if hv.name not in self.down]
-        told = run_everywhere(up, "python3", "-c", _SHOWN, NAME, _ROLE, _STATUS)
+        told = run_everywhere(self._up, "python3", "-c", _SHOWN, NAME, _ROLE, _STATUS)
         found = [json.loads(line) for text in told.values() for line in text.splitlines()]
         return min(found, key=lambda one: float(one["age"]), default={})
 
@@ -128,13 +144,12 @@ class Healed:
         return sorted({name for name in running if running.count(name) > 1})
 
     @contextlib.contextmanager
-    def under_load(self, *crashes: str, seconds: float = 90.0) -> t.Iterator[list[float]]:
+    def under_load(self, seconds: float = JOBS_END) -> t.Iterator[list[float]]:
         """A scenario under load: afterwards all is whole, nobody is there twice, and no job was lost.
 
         Yields:
             a list into which the scenario puts when the scheduler ended without warning, on the monotonic clock.
         """
-        del crashes
         ended: list[float] = []
         report: LoadReport
         with JobLoad(self.lab, HEAD, self.computes, USER, rate=0.4) as load:

@@ -129,7 +129,7 @@ def test_a_job_that_is_cancelled_is_reported_as_lost(lab: Lab, cluster: dict[str
 
 
 def test_a_service_that_crashes_now_and_then_is_never_given_up(cluster: dict[str, Member]) -> None:
-    """Every 10 s, over more than systemd's window."""
+    """As long as it is less often than the limit of starts."""
     node = cluster[NODES[1]]
     with faults.crashing(node, "slurmd", every=10) as times:
         wait_until(lambda: times() >= 4, 60, "four crashes")
@@ -142,7 +142,7 @@ def test_a_service_that_dies_at_once_is_given_up_and_the_next_run_brings_it_back
 ) -> None:
     node = cluster[NODES[1]]
     with faults.dying(node, "slurmd"):
-        wait_until(lambda: state_of(node, "slurmd") == "failed", 20, "slurmd given up")
+        wait_until(lambda: state_of(node, "slurmd") == "failed", 60, "slurmd given up")
         result = node.run("systemctl", "show", "--property=Result", "--value", "slurmd").strip()
         assert result in ("start-limit-hit", "exit-code")
         node.run("rm", "/run/systemd/system/slurmd.service.d/99-lab-fault.conf")

@@ -60,6 +60,10 @@ NODE = Sign(SCHEDULER, "slurm node", True, "idle")
 NO_NODE = Sign(SCHEDULER, "slurm node", False, "down*")
 
 
+def soon(age: float | None) -> Sign:
+    return Sign(UNIT, "slurmd", False, "activating (auto-restart), 1 restart", age=age)
+
+
 def look(*signs: Sign, state: str = "running", **more: t.Any) -> Look:
     return Look(COMPUTE, "hv1", state, signs=signs, **more)
 
@@ -75,6 +79,11 @@ CASES: dict[str, tuple[Look, str, str]] = {
     "a probe hangs": (look(SSH, MUNGE, MUTE), DEGRADED, "no answer in time"),
     "started a moment ago": (look(SSH, NO_MUNGE, NO_SLURMD, age=4.0), STARTING, "4 s ago"),
     "started long ago": (look(SSH, NO_MUNGE, NO_SLURMD, age=121.0), FAILED, "munge"),
+    "systemd starts it again": (look(SSH, MUNGE, soon(0.4)), STARTING, "auto-restart"),
+    "what hangs on that": (look(SSH, MUNGE, soon(0.4), NO_NODE), STARTING, "auto-restart"),
+    "another unit is dead": (look(SSH, NO_MUNGE, soon(0.4)), FAILED, "munge"),
+    "it does not come up": (look(SSH, MUNGE, soon(11.0)), FAILED, "auto-restart"),
+    "since when is not known": (look(SSH, MUNGE, soon(None)), FAILED, "auto-restart"),
     "drained by wish": (look(SSH, MUNGE, SLURMD, NODE, draining=True), DRAINING, "wish"),
     "drained by its scheduler": (look(SSH, MUNGE, SLURMD, NODE, drained="Kill task failed"), DEGRADED, "Kill task"),
     "drained and broken": (look(SSH, NO_MUNGE, NO_SLURMD, draining=True), FAILED, "munge"),

@@ -122,6 +122,7 @@ def test_what_breaks_between_two_looks_is_repaired_and_told(scene: Scene) -> Non
     told = [(event["verdict"], event["was"]) for event in run.told("verdict") if event["member"] == "compute-0"]
     assert told == [(HEALTHY, None), (FAILED, HEALTHY), (HEALTHY, FAILED)]
     assert [(entry["action"], entry["outcome"]) for entry in run.shown[-1].repairs] == [("start", "done")]
+    assert run.shown[-1].totals == {"start": {"done": 1}}
 
 
 def test_a_member_that_was_made_anew_is_configured(scene: Scene) -> None:

@@ -54,6 +54,7 @@ class Show:
             hypervisors=hypervisor_states(resource, shown.observation),
             events=self._events(),
             repairs=shown.repairs,
+            repairs_total=shown.totals,
             look_s=shown.seconds,
             interval_s=resource.monitor.interval,
         )

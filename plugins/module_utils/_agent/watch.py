@@ -46,6 +46,7 @@ class Shown(t.NamedTuple):
 
     Attributes:
         repairs: at, member, action, reason, outcome, seconds; the oldest first.
+        totals: action -> outcome -> how many this leader has made.
     """
 
     resource: Resource
@@ -53,6 +54,7 @@ class Shown(t.NamedTuple):
     health: Health
     seconds: float
     repairs: t.Sequence[t.Mapping[str, t.Any]]
+    totals: t.Mapping[str, t.Mapping[str, int]]
 
 
 class Orders:
@@ -98,6 +100,7 @@ class Watch:
         self._token = token
         self._said: dict[str, str] = {}
         self._outcomes: dict[tuple[str, float], tuple[str, float | None]] = {}
+        self._totals: dict[str, dict[str, int]] = {}
         self._failures = 0
         self._due = 0.0
         self._carried_out: tuple[int, str] = (0, "")
@@ -175,12 +178,12 @@ class Watch:
         if record.desired == "started":
             repairs = repairer.decide(health, Known(heart.lost(), self._is_configured(record)))
             if repairs.steps:  # people see what is broken while it is repaired
-                self._tell_people(Shown(overseer.resource, seen.observation, told(health, repairs), seen.seconds, ()))
+                self._tell_people(overseer.resource, seen, told(health, repairs), self._repairs(repairer, {}))
             health = self._mend(repairer, repairs, seen, orders)
             if not orders.over.is_set():
                 self._converge(overseer, record, orders)
         past = self._repairs(repairer, repairs.exhausted)
-        self._tell_people(Shown(overseer.resource, seen.observation, told(health, repairs), seen.seconds, past))
+        self._tell_people(overseer.resource, seen, told(health, repairs), past)
 
     def _mend(self, repairer: Repairer, repairs: Repairs, seen: Seen, orders: Orders) -> Health:
         """Repair, and tell of it; the health after it."""
@@ -194,10 +197,12 @@ class Watch:
         self._mended(mended)
         return mended.health or seen.health
 
-    def _tell_people(self, shown: Shown) -> None:
+    def _tell_people(
+        self, resource: Resource, seen: Seen, health: Health, repairs: t.Sequence[t.Mapping[str, t.Any]]
+    ) -> None:
         """A page that cannot be shown keeps nobody from healing."""
         try:
-            self._show(shown)
+            self._show(Shown(resource, seen.observation, health, seen.seconds, repairs, self._totals))
             if "page" in self._said:
                 self._tell("page", "shown")
         except (EnsembleError, OSError) as error:
@@ -266,6 +271,9 @@ class Watch:
                 verdict=verdicts.get(step.member),
                 seconds=round(mended.seconds, 1),
             )
+            outcomes = self._totals.setdefault(step.action, {})
+            kind = "failed" if step.member in mended.failures else outcome
+            outcomes[kind] = outcomes.get(kind, 0) + 1
             self._outcomes[step.member, round(mended.at, 1)] = (outcome, round(mended.seconds, 1))
         self._fresh = self._fresh or bool(mended.fresh)
 

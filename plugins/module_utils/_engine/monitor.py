@@ -189,9 +189,12 @@ def _with_answers(
 
 
 #: states of a node that gets no jobs, whoever hears from it
-_LOST = ("DOWN", "ERROR", "FAIL", "FAILED", "UNKNOWN")
+_LOST = ("DOWN", "ERROR", "FAIL", "FAILED")
+#: one of which a scheduler that was started a moment ago has not heard yet; it calls it down if that goes on
+_UNHEARD = "UNKNOWN"
 
 
 def _of_node(engine: str, state: NodeState) -> Sign:
     detail = state.state + (f" ({state.reason})" if state.reason else "")
-    return Sign(SCHEDULER, f"{engine} node", state.responding and state.state not in _LOST, detail)
+    ok = None if state.state == _UNHEARD and state.responding else state.responding and state.state not in _LOST
+    return Sign(SCHEDULER, f"{engine} node", ok, detail)

@@ -28,12 +28,14 @@ from .._model.health import (
     MemberHealth,
     Sign,
 )
-from .._model.monitor import SCHEDULER
+from .._model.monitor import SCHEDULER, UNIT
 
 #: states of a domain that is at work, and of one that nobody could ask about
 _UP, UNSEEN = ("running", "idle", "blocked"), "unknown"
 #: a resource's members that do their work, in part at least
 _SERVES = (HEALTHY, DRAINING, DEGRADED)
+#: seconds for which a unit may be on its way up
+SUPERVISED_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,13 @@ def _young(look: Look, starting: float) -> bool:
     return look.age is not None and look.age < starting
 
 
+def _supervised(sign: Sign) -> bool:
+    """Whether systemd is about to start it again, which is not to be disturbed; it gives up by itself (`failed`)."""
+    return (
+        sign.kind == UNIT and sign.detail.startswith("activating") and sign.age is not None and sign.age < SUPERVISED_S
+    )
+
+
 def broken(look: Look, needs: Needs) -> frozenset[str]:
     """The roles that a member does not play: a probe of theirs says so, or one that is about the whole member."""
     bad = [sign.name for sign in look.probes if sign.ok is False]
@@ -127,7 +136,10 @@ def _at_work(look: Look, starting: float, needs: Needs) -> tuple[str, str]:
     if bad and _young(look, starting):
         return STARTING, f"started {look.age:.0f} s ago; not yet: {_words(bad)}{unseen}"
     if bad:
-        return (FAILED if broken(look, needs) == set(needs) else DEGRADED), _words(bad) + unseen
+        units = [sign for sign in bad if sign.kind == UNIT]
+        worst = FAILED if broken(look, needs) == set(needs) else DEGRADED
+        # what else is bad may hang on a unit that is on its way up
+        return (STARTING if units and all(map(_supervised, units)) else worst), _words(bad) + unseen
     if mute:
         return DEGRADED, f"no answer in time: {_words(mute)}{unseen}"
     if look.drained:
