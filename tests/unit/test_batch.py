@@ -55,6 +55,10 @@ def node(state: str, rest: str = "", name: str = "demo-compute-1") -> NodeState:
             *("IDLE+DRAIN", " Reason=Kill task failed [slurm@1795000200]", "IDLE", {"DRAIN"}),
             *("Kill task failed", "slurm", True, False),
         ),
+        (
+            *("IDLE+DRAIN", " Reason=SlurmdSpoolDir is full [root@1795000200]", "IDLE", {"DRAIN"}),
+            *("SlurmdSpoolDir is full", "root", True, False),
+        ),
         ("ALLOCATED+DRAIN", " Reason=no time told Comment=x", "ALLOCATED", {"DRAIN"}, "no time told", "", True, True),
         ("DOWN+DRAIN+NOT_RESPONDING", " Reason=moved", "DOWN", {"DRAIN", "NOT_RESPONDING"}, "moved", "", False, True),
         ("IDLE+CLOUD+POWERED_DOWN~", "", "IDLE", {"CLOUD", "POWERED_DOWN"}, "", "", True, False),

@@ -36,6 +36,8 @@ _REASON = re.compile(r" Reason=(.*?)(?: \[([^\[\]@ ]*)@[^\[\]]*\]|(?= Comment=| 
 _SILENT = "not responding"
 #: the account of Slurm's own daemons, as Debian has it: a node that they drain is nobody's wish
 _DAEMON = "slurm"
+#: why a node drains itself, which it does as root, in small letters (stepd_drain_node in Slurm's sources)
+_OWN_REASONS = ("slurmdspooldir is full", "kill task failed", "job step not running", "job/step not running")
 _UNREADABLE = "{command} printed what cannot be read: {line!r}. Run it on the member and look for a warning."
 #: job id, user, state, nodes, time of submission, (expected) start; the name is last, since anything may stand in it
 _JOB_FIELDS = "%i|%u|%T|%N|%V|%S|%j"
@@ -110,7 +112,7 @@ def _node(line: str) -> NodeState:
         "" if why == "none" else why,
         by,
         "NOT_RESPONDING" not in flags,
-        drained and not why.lower().startswith(_SILENT) and by != _DAEMON,
+        drained and not why.lower().startswith((_SILENT, *_OWN_REASONS)) and by != _DAEMON,
     )
 
 
