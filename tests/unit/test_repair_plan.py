@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.health import (
     DEGRADED,
+    DOMAIN,
     DRAINING,
     FAILED,
     HEALTHY,
@@ -27,6 +28,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.health impo
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.monitor import SCHEDULER, UNIT
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.parse import parse_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.repair import (
+    DEFINE,
     REBUILD,
     RELOCATE,
     RESTART,
@@ -44,6 +46,7 @@ from test_verdict import DECLARATION
 
 NOW = 1_000_000.0
 SSH, NO_SSH = Sign(REACH, "ssh", True, "answers"), Sign(REACH, "ssh", False, "timed out")
+GONE = Sign(DOMAIN, "hv1", False, "it runs, and its definition is gone")
 FAR = Sign(HYPERVISOR, "hv1", False, "no banner")
 MUNGE, NO_SLURMD = Sign(UNIT, "munge", True, "active"), Sign(UNIT, "slurmd", False, "failed")
 NO_NODE = Sign(SCHEDULER, "slurm node", False, "down*")
@@ -101,6 +104,9 @@ BROKEN_UNIT = (SSH, MUNGE, NO_SLURMD)
         (member(verdict=DEGRADED, signs=(NO_SSH,)), (), []),
         (member(verdict=DEGRADED, signs=(SSH, Sign(UNIT, "slurmd", None, "late"))), (), []),
         (member(verdict=UNKNOWN, state="unknown", signs=(NO_SSH,)), (), []),
+        (member(verdict=DEGRADED, signs=(GONE, SSH, MUNGE)), (), [(DEFINE, ())]),
+        (member(signs=(GONE, *BROKEN_UNIT)), (), [(DEFINE, ())]),
+        (member(signs=(GONE, NO_SSH, FAR)), (), [(RESTART, ())]),
     ],
 )
 def test_the_mildest_step_that_was_not_tried(

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.health import (
     DEGRADED,
+    DOMAIN,
     DRAINING,
     FAILED,
     HEALTHY,
@@ -47,6 +48,7 @@ DECLARATION: dict[str, t.Any] = {
 RESOURCE: Resource = parse_declaration(DECLARATION)
 COMPUTE = RESOURCE.members[1]
 
+GONE = Sign(DOMAIN, "hv1", False, "it runs, and its definition is gone")
 SSH = Sign(REACH, "ssh", True, "answers")
 NO_SSH = Sign(REACH, "ssh", False, "timed out")
 MUNGE = Sign(UNIT, "munge", True, "active")
@@ -84,6 +86,8 @@ CASES: dict[str, tuple[Look, str, str]] = {
     "another unit is dead": (look(SSH, NO_MUNGE, soon(0.4)), FAILED, "munge"),
     "it does not come up": (look(SSH, MUNGE, soon(11.0)), FAILED, "auto-restart"),
     "since when is not known": (look(SSH, MUNGE, soon(None)), FAILED, "auto-restart"),
+    "its definition is gone": (look(GONE, SSH, MUNGE, SLURMD), DEGRADED, "definition"),
+    "that, and a unit is dead": (look(GONE, SSH, NO_MUNGE, NO_SLURMD), FAILED, "munge"),
     "drained by wish": (look(SSH, MUNGE, SLURMD, NODE, draining=True), DRAINING, "wish"),
     "drained by its scheduler": (look(SSH, MUNGE, SLURMD, NODE, drained="Kill task failed"), DEGRADED, "Kill task"),
     "drained and broken": (look(SSH, NO_MUNGE, NO_SLURMD, draining=True), FAILED, "munge"),

@@ -13,7 +13,7 @@ from .._batch.engines import batch_of
 from .._model.declaration import Member, Resource
 from .._model.drivers import SIM
 from .._model.errors import EnsembleError
-from .._model.health import HYPERVISOR, Health, Job, Sign
+from .._model.health import DOMAIN, HYPERVISOR, Health, Job, Sign
 from .._model.monitor import SCHEDULER
 from .._model.observed import Domain, Observation, Record
 from .._plan.verdict import Look, judge_all
@@ -98,7 +98,9 @@ def _placed(member: Member, observation: Observation) -> Look:
     owned = observation.owned()
     if member.name in owned:
         hypervisor, domain = owned[member.name]
-        return Look(member, hypervisor.name, _state(domain), domain.reason, domain.age)
+        gone = Sign(DOMAIN, hypervisor.name, False, "it runs, and its definition is gone")
+        signs = (gone,) if domain.running and not domain.persistent else ()
+        return Look(member, hypervisor.name, _state(domain), domain.reason, domain.age, signs)
     placed = observation.record.placement.get(member.name)
     if placed is not None and placed in observation.silent:
         return Look(member, placed, "unknown", observation.silent[placed])
@@ -174,9 +176,7 @@ def _with_answers(
     """The member's signs in one list: from here, from its hypervisor, its probes, its scheduler."""
     if answer is None:
         return look
-    signs = [answer.reach, *answer.signs]
-    if own is not None:
-        signs.insert(1, own)
+    signs = [*look.signs, answer.reach, *([] if own is None else [own]), *answer.signs]
     node = nodes.get(resource.domain(look.member.name))
     draining, drained = False, ""
     if node is not None and node.state is not None:

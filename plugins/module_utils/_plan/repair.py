@@ -12,12 +12,14 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._model.declaration import Member, Resource
-from .._model.health import DEGRADED, FAILED, REACH, STARTING, Health, MemberHealth
+from .._model.health import DEGRADED, DOMAIN, FAILED, REACH, STARTING, Health, MemberHealth
 from .._model.monitor import UNIT
 from .._model.stacks import STACKS
 from .wishes import Wishes
 
 RESTART_UNIT, START, RESTART, REBUILD, RELOCATE = "restart_unit", "start", "restart", "rebuild", "relocate"
+#: a machine that runs without a definition, and would be gone with its end
+DEFINE = "define"
 #: states of a domain that is started where it is
 _DOWN = ("shutoff", "crashed", "paused", "pmsuspended", "undefined", "absent")
 
@@ -81,7 +83,7 @@ class Repairs:
 
     def machines(self) -> frozenset[str]:
         """Members whose machine is touched."""
-        return frozenset(self.of(START, RESTART, REBUILD, RELOCATE))
+        return frozenset(self.of(DEFINE, START, RESTART, REBUILD, RELOCATE))
 
 
 def recent(history: t.Iterable[Repair], now: float, window: float) -> list[Repair]:
@@ -149,6 +151,9 @@ def _step(
         return _of_machine(resource, member, found, own, START)
     if not any(sign.kind == REACH and sign.ok for sign in found.signs):
         return _of_machine(resource, member, found, own, RESTART) if found.verdict == FAILED else None
+    gone = next((sign for sign in found.signs if sign.kind == DOMAIN and sign.ok is False), None)
+    if gone is not None:
+        return Step(member.name, DEFINE, gone.detail)
     return _of_services(resource, member, found, own) if known.configured else None
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .._model.declaration import Member, Resource
 from .._model.health import (
     DEGRADED,
+    DOMAIN,
     DRAINING,
     FAILED,
     HEALTHY,
@@ -69,7 +70,7 @@ class Look:
     @property
     def probes(self) -> tuple[Sign, ...]:
         """What the member itself, or its scheduler, was asked."""
-        return tuple(sign for sign in self.signs if sign.kind not in (REACH, HYPERVISOR))
+        return tuple(sign for sign in self.signs if sign.kind not in (DOMAIN, REACH, HYPERVISOR))
 
 
 #: role -> names of its probes
@@ -142,8 +143,10 @@ def _at_work(look: Look, starting: float, needs: Needs) -> tuple[str, str]:
         return (STARTING if units and all(map(_supervised, units)) else worst), _words(bad) + unseen
     if mute:
         return DEGRADED, f"no answer in time: {_words(mute)}{unseen}"
-    if look.drained:
-        return DEGRADED, f"its scheduler drained it: {look.drained}{unseen}"
+    gone = look.sign(DOMAIN)
+    doubt = f"its scheduler drained it: {look.drained}" if look.drained else gone.detail if gone is not None else ""
+    if doubt:
+        return DEGRADED, doubt + unseen
     if look.draining:
         return DRAINING, "its scheduler gives it no more jobs, by somebody's wish"
     return HEALTHY, unseen[2:]
