@@ -81,7 +81,8 @@ def test_a_member_is_undefined(healed: Healed) -> None:
 def test_a_member_is_cut_off(healed: Healed) -> None:
     since = now()
     with healed.under_load(), faults.unplugged(healed.member(healed.computes[2])):
-        healed.wait_verdict(healed.computes[2], "failed", "starting", since=since, seconds=60)
+        # its scheduler is the second sign, and takes its time
+        healed.wait_verdict(healed.computes[2], "failed", "starting", since=since, seconds=150)
         healed.wait_whole()
 
 

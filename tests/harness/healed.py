@@ -103,13 +103,14 @@ class Healed:
         """Until it holds; the seconds that it took.
 
         Raises:
-            TimeoutError: with what is shown then.
+            TimeoutError: with what is shown then, and the latest events.
         """
         begun = time.monotonic()
         try:
             wait_until(condition, seconds, what)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; shown: {json.dumps(self.shown(), indent=1)[:6000]}") from None
+            latest = "\n".join(json.dumps(event) for event in self.events()[-60:])
+            raise TimeoutError(f"{error}; events:\n{latest}\nshown: {json.dumps(self.shown())[:4000]}") from None
         return time.monotonic() - begun
 
     def wait_whole(self, seconds: float = WHOLE) -> float:
@@ -167,14 +168,15 @@ class Healed:
         self.wait_whole()
 
     def events(self, *names: str, since: float = 0.0) -> list[dict[str, t.Any]]:
-        """Events of all agents since a moment of CLOCK_BOOTTIME, in order."""
+        """Events of all agents of these names, or all, since a moment of CLOCK_BOOTTIME, in order."""
         found = []
         for domain in self.domains:
             with contextlib.suppress(LookupError, RuntimeError):
                 text = self.member(domain).run("cat", f"/var/lib/ensemble/agent/{NAME}.events.jsonl", check=False)
                 found += [json.loads(line) for line in text.splitlines() if line.endswith("}")]
         return sorted(
-            (event for event in found if event["event"] in names and event["at"] >= since), key=lambda one: one["at"]
+            (event for event in found if event["at"] >= since and (not names or event["event"] in names)),
+            key=lambda one: one["at"],
         )
 
 
