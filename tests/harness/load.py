@@ -118,6 +118,7 @@ class JobLoad:
     accepted: dict[str, float] = field(default_factory=dict)
     refused: int = 0
     _states: dict[str, str] = field(default_factory=dict)  # as last seen
+    _reasons: dict[str, str] = field(default_factory=dict)  # why it waits
 
     def __post_init__(self) -> None:
         self._tag = f"load-{int(time.time())}-{next(_numbers)}"
@@ -170,9 +171,13 @@ class JobLoad:
 
     def _report(self) -> LoadReport:
         ran = self._ran()
-        lost = {job: self._states.get(job) or f"{FORGOTTEN}, never seen" for job in self.accepted if job not in ran}
+        lost = {job: self._told(job) for job in self.accepted if job not in ran}
         completed = tuple(job for job in self.accepted if job in ran)
         return LoadReport(dict(self.accepted), self.refused, completed, lost, time.monotonic() - self._began)
+
+    def _told(self, job: str) -> str:
+        state, why = self._states.get(job) or f"{FORGOTTEN}, never seen", self._reasons.get(job, "")
+        return f"{state} ({why})" if state == "PENDING" and why else state
 
     def _ran(self) -> set[str]:
         """Jobs that ran to their end, by the scheduler's word or their own."""
@@ -212,13 +217,15 @@ class JobLoad:
 
     def _watch(self) -> bool:
         """Ask the scheduler for its jobs; false when it did not answer."""
-        ask = ("squeue", "--noheader", "--states=all", "--format=%j|%T")
+        ask = ("squeue", "--noheader", "--states=all", "--format=%j|%T|%r")
         before = set(self.accepted)
         try:
             said = self._run(self.head, *ask)
         except (RuntimeError, LookupError, subprocess.TimeoutExpired):
             return False
-        seen = dict(line.strip().split("|", 1) for line in said.splitlines() if "|" in line)
+        lines = [line.strip().split("|", 2) for line in said.splitlines() if line.count("|") >= 2]
+        seen = {name: state for name, state, _why in lines}
+        self._reasons = {name: why for name, _state, why in lines}
         for job in before | set(seen):
             former = self._states.get(job, "never seen")
             # what was seen complete stays so when it is forgotten
