@@ -86,7 +86,8 @@ def resource(lab: Lab, controller: Controller) -> t.Iterator[Guarded]:
     run = controller.play("start", inventory)
     assert run.code == 0, run.output
     [head] = [m["hypervisor"] for m in run.resource["members"] if m["member"] == "head-0"]
-    [victim, *_] = [m for m in run.resource["members"] if m["member"] != "head-0" and m["hypervisor"] == head]
+    victims = [m for m in run.resource["members"] if m["member"] != "head-0" and m["hypervisor"] == head]
+    victim = victims[0]
     [hypervisor] = [hv for hv in lab.hypervisors if hv.name == head]
     yield Guarded(inventory, victim["member"], hypervisor)
     assert controller.play("remove", inventory).code == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.heart import Heart
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError, LeaseError
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 TTL = 120.0
 #: what may become of a beat: it arrives, it does not, its answer does not, or it arrives much later
 DONE, LOST, MUTE, LATE = "done", "lost", "mute", "late"
+#: something that nobody thought of
+ODD = "odd"
 
 
 class World:
@@ -76,6 +79,8 @@ class World:
         if verb == "keepalive" and fate == LATE:
             self.post.append((self.now + self.late, dict(fields)))
         self.now += 5.0
+        if fate == ODD:
+            raise KeyError(verb)
         raise HypervisorError("no answer")
 
     # -- a lease that is held
@@ -123,8 +128,9 @@ def test_one_that_hears_nothing_is_lost_a_little_later() -> None:
     assert world.calls.count("keepalive") == 3, "one without an answer, and none since"
 
 
-def test_beats_go_on_when_it_answers_again() -> None:
-    world = World(fates=[DONE, DONE, LOST, LOST, LOST])
+@pytest.mark.parametrize("fate", [LOST, ODD])
+def test_beats_go_on_when_it_answers_again(fate: str) -> None:
+    world = World(fates=[DONE, DONE, fate, fate, fate])
     beating = heart(world)
     run(world, beating, 60.0)
     assert world.opened == 4

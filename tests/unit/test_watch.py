@@ -48,6 +48,7 @@ class Run:
         self.codes: list[int] = []
         self.played: list[str] = []
         self.shown: list[Shown] = []
+        self.limits: list[float] = []
         self.orders = Orders()
         self.orders.over.wait = lambda _seconds=None: self.orders.over.is_set()  # type: ignore[method-assign,assignment]
         self.out = io.StringIO()
@@ -93,6 +94,7 @@ class Run:
                     self.show,
                     Identity(lease.identity.session, "ensemble-agent on demo-head-0"),
                     token or lease.token,
+                    self.limits.append,
                 )
                 return work.serve(self.orders)
 
@@ -123,6 +125,8 @@ def test_what_breaks_between_two_looks_is_repaired_and_told(scene: Scene) -> Non
     assert told == [(HEALTHY, None), (FAILED, HEALTHY), (HEALTHY, FAILED)]
     assert [(entry["action"], entry["outcome"]) for entry in run.shown[-1].repairs] == [("start", "done")]
     assert run.shown[-1].totals == {"start": {"done": 1}}
+    # before it reads what is wanted, before each look, the playbook and the repair
+    assert run.limits == [183.0, 190.0, 1980.0, 190.0, 1800.0, 190.0]
 
 
 def test_a_member_that_was_made_anew_is_configured(scene: Scene) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import typing as t
@@ -42,10 +43,20 @@ def watch(settings: Settings) -> int:
 
     show = Show(settings, token)
     try:
-        work = Watch(settings, votes, playbook.resource, _connect, playbook, journal, show, identity, token)
+        work = Watch(settings, votes, playbook.resource, _connect, playbook, journal, show, identity, token, _alive)
         return work.serve(orders)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         show.close()
+
+
+def _alive(seconds: float) -> None:
+    """From now on, this process ends after so many seconds, saying on stderr where it was; the agent starts it anew.
+
+    Everything here has a deadline of its own. A leader that stands still all the same renews its lease and does
+    nothing, so that nobody else does.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 def _inherited(settings: Settings) -> tuple[Identity, tuple[int, int]]:

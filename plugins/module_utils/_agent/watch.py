@@ -28,7 +28,7 @@ from .._plan.repair import Known, Repairs, told
 from .._pool.pool import Connect
 from .._status.text import iso
 from .journal import Journal
-from .playbook import Playbook
+from .playbook import RUN_TIMEOUT, Playbook
 from .processes import HURRY
 from .settings import Settings
 
@@ -36,6 +36,8 @@ from .settings import Settings
 _AGAIN = 0.1
 #: looks that fail one after the other until another candidate may try
 _MOST_FAILURES = 5
+#: seconds that no look takes, with all that is opened for it, and no round of repairs, with an image that is fetched
+LOOK_LIMIT, REPAIR_LIMIT = 180.0, 1800.0
 
 #: takes what was seen last, for whoever looks at the page
 Show = t.Callable[["Shown"], None]
@@ -75,6 +77,8 @@ class Watch:
         declaration: makes a resource of what the voters keep of its declaration.
         connect: how that resource's hypervisors are reached.
         token: of the agent's lease.
+        alive: told before each piece of work how many seconds it may take at most; whoever takes it ends this process
+            when they are over.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Watch:
         show: Show,
         identity: Identity,
         token: Token,
+        alive: t.Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._settings = settings
         self._voting = voting
@@ -98,6 +103,7 @@ class Watch:
         self._show = show
         self._identity = identity
         self._token = token
+        self._alive = alive
         self._said: dict[str, str] = {}
         self._outcomes: dict[tuple[str, float], tuple[str, float | None]] = {}
         self._totals: dict[str, dict[str, int]] = {}
@@ -109,6 +115,7 @@ class Watch:
     def serve(self, orders: Orders) -> int:
         """Until it is told to end; the exit status."""
         while not orders.over.is_set():
+            self._alive(LOOK_LIMIT + self._settings.timings.ttl)
             try:
                 resource = self._wanted()
                 if resource is None:
@@ -169,6 +176,7 @@ class Watch:
 
     def _once(self, overseer: Overseer, heart: Heart, lease: Lease, orders: Orders) -> None:
         """One look, and what follows from it."""
+        self._alive(LOOK_LIMIT + overseer.resource.monitor.interval)
         overseer.pool.reopen()
         seen = overseer.look()
         self._note(seen.health)
@@ -191,6 +199,7 @@ class Watch:
             self._tell(f"exhausted {member}", why)
         if not repairs.steps:
             return seen.health
+        self._alive(REPAIR_LIMIT)
         for step in repairs.steps:
             self._event("repair", **step.public())
         mended = repairer.mend(repairs, seen, orders.over.is_set)
@@ -218,6 +227,7 @@ class Watch:
         if self._is_configured(record) and begun < self._due:
             return
         self._event("converge", generation=record.generation)
+        self._alive(RUN_TIMEOUT + LOOK_LIMIT)
         code = self._playbook.run(overseer.resource, overseer.votes.ledger.secrets, orders.over)
         took = round(time.monotonic() - begun, 1)
         self._event("converged" if code == 0 else "converge_failed", code=code, seconds=took)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from .._election.store import Lease
 from .._model.declaration import Hypervisor
-from .._model.errors import EnsembleError
 from .._pool.pool import Connect, in_parallel
 from .._pool.session import Session
 
@@ -108,7 +107,7 @@ class Heart:
             if pulse.silent:  # a question first: it tells that beats arrive, and makes nothing live longer
                 session.call("hello", self._timeout)
             self._send(pulse, session)
-        except EnsembleError:
+        except Exception:  # whatever it is, a heart that stands still would end members everywhere
             if pulse.session is not None:
                 pulse.session.close()
             pulse.session, pulse.sent, pulse.clock = None, None, None
