@@ -5,18 +5,22 @@
 from __future__ import annotations
 
 import http.server
+import inspect
 import json
 import os
 import pathlib
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import typing as t
+import zipfile
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.monitor import Probe
+from ansible_collections.ensemble.stacks.plugins.module_utils._probe.program import program
 from hypothesis import given
 from hypothesis import strategies as st
 from local_sshd import free_port
@@ -356,3 +360,22 @@ def test_garbage_gets_one_answer_per_line(long_lived: MemberProgram, line: bytes
     answer = long_lived.say(line)
     assert "error" in answer or isinstance(answer["signs"], list)
     assert long_lived.ask("look", address="127.0.0.1", probes=[])["id"] == 7
+
+
+def test_it_can_be_sent_from_an_archive_as_modules_run(tmp_path: pathlib.Path) -> None:
+    """Ansible runs a module with what it imports out of a zip file."""
+    source = pathlib.Path(inspect.getfile(Probe)).parents[1]
+    package = pathlib.Path("ansible_collections/ensemble/stacks/plugins/module_utils")
+    with zipfile.ZipFile(tmp_path / "module.zip", "w") as archive:
+        for path in source.rglob("*.py"):
+            archive.write(path, package / path.relative_to(source))
+        for folder in package.parents:
+            if folder.name:
+                archive.writestr(f"{folder}/__init__.py", "")
+    code = (
+        f"import sys\nfrom {'.'.join(package.parts)}._probe.program import program\nprint(program().decode(), end='')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "module.zip")}
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True)
+    assert done.stdout == program()

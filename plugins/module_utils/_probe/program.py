@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import base64
 import functools
-import os
+import types
+import typing as t
 import zlib
 
+from .._host import fence, files
+from .._model import errors, identity
+from . import carried, commands, member, restart, units
+
 _ROOT = "ensemble"
-#: what runs on a member; empty packages are made up
-_MODULES = (
-    *("_probe.member", "_probe.commands", "_probe.units", "_probe.restart"),
-    *("_host.fence", "_host.files", "_model.errors", "_model.identity"),
-)
+#: what runs on a member; empty packages are made up. Imported here, so that Ansible packs them with its modules, too
+_MODULES = {
+    **{"_probe.member": member, "_probe.commands": commands, "_probe.units": units, "_probe.restart": restart},
+    **{"_host.fence": fence, "_host.files": files, "_model.errors": errors, "_model.identity": identity},
+}
 _ENTRY = f"{_ROOT}._probe.member"
 #: takes the program from the first line of stdin; nothing of it is written anywhere
 BOOT = "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.stdin.buffer.readline())))"
@@ -28,14 +33,13 @@ SUDO_COMMAND = f"exec sudo -n {' '.join(PYTHON)} '{BOOT}'"
 @functools.lru_cache(maxsize=1)
 def program() -> bytes:
     """The line that is sent ahead of the first request."""
-    base = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sources = dict.fromkeys((_ROOT, f"{_ROOT}._probe", f"{_ROOT}._host", f"{_ROOT}._model"), "")
-    for module in _MODULES:
-        sources[f"{_ROOT}.{module}"] = _text(base, module)
-    whole = f"{_text(base, '_probe.carried')}\nENTRY = {_ENTRY!r}\nSOURCES = {sources!r}\nstart()\n"
+    for name, module in _MODULES.items():
+        sources[f"{_ROOT}.{name}"] = _text(module)
+    whole = f"{_text(carried)}\nENTRY = {_ENTRY!r}\nSOURCES = {sources!r}\nstart()\n"
     return base64.b64encode(zlib.compress(whole.encode(), 9)) + b"\n"
 
 
-def _text(base: str, module: str) -> str:
-    with open(os.path.join(base, *module.split(".")) + ".py", encoding="utf-8") as stream:
-        return stream.read()
+def _text(module: types.ModuleType) -> str:
+    """From a file, or from the archive in which Ansible runs modules."""
+    return str(t.cast("t.Any", module.__loader__).get_source(module.__name__))
