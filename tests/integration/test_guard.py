@@ -65,7 +65,7 @@ class Guarded:
         self.hypervisor.run("python3", "-c", _ARM, str(ttl), *members)
 
     def disarm(self) -> None:
-        self.ask(verb="keepalive", member_ttl=None)
+        self.ask(verb="keepalive", member_ttl=0)
 
     def wait_until_destroyed(self, seconds: float) -> None:
         wait_until(lambda: not self.runs, seconds, f"end of {self.domain}")
@@ -110,13 +110,17 @@ def guarded(resource: Guarded, controller: Controller) -> t.Iterator[Guarded]:
 def test_a_keepalive_keeps_members_and_silence_ends_them(guarded: Guarded, controller: Controller) -> None:
     mark = f"{STATE}/{NAME}/members/{guarded.member}/root/root/kept"
     guarded.hypervisor.run("touch", mark)
-    guarded.ask(verb="keepalive", member_ttl=30, relocatable=[guarded.member, "compute-99"])
+    wanted = {"verb": "keepalive", "member_ttl": 30, "relocatable": [guarded.member, "compute-99"]}
+    sent, clock = time.monotonic(), guarded.ask(**wanted)["clock"]
     shown = guarded.ask(verb="observe")["guard"]
     assert (shown["armed"], shown["ttl"], shown["destroyed"]) == (True, 30.0, [])
     assert shown["heard_s"] < 5
     until = time.monotonic() + 34
     while time.monotonic() < until:
-        guarded.ask(verb="keepalive", member_ttl=30, relocatable=[guarded.member, "compute-99"])
+        now = time.monotonic()
+        # it counts from when it was sent, by the hypervisor's own clock
+        clock = guarded.ask(**wanted, clock=clock, elapsed=round(now - sent, 3))["clock"]
+        sent = now
         assert guarded.runs
         time.sleep(2)  # a leader's own pace
     begun = time.monotonic()
