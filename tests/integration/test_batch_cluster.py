@@ -15,9 +15,15 @@ from harness.lab import Lab
 MEMBERS = {"demo-head-0", *(f"demo-compute-{index}" for index in range(4))}
 
 
+def declared(lab: Lab) -> dict[str, t.Any]:
+    """The demo's; a member that was started ten seconds ago is expected to do its work."""
+    raw = lab.demo()
+    return {**raw, "monitor": {**raw["monitor"], "starting": 10}}
+
+
 @pytest.fixture(scope="module")
 def inventory(lab: Lab, controller: Controller) -> t.Iterator[Path]:
-    path = controller.write(lab.demo(), torque_users=[{"name": "demo", "uid": 2000}])
+    path = controller.write(declared(lab), torque_users=[{"name": "demo", "uid": 2000}])
     yield path
     assert controller.play("remove", path).code == 0
 
@@ -131,7 +137,7 @@ def test_what_ends_is_seen_and_repaired(
 def test_an_empty_controller_can_do_all_that_the_first_could(lab: Lab, tmp_path: Path, rolled_out: Run) -> None:
     """It has the declaration and a key that the pool accepts; the members' keys come from the record."""
     colleague = Controller(tmp_path)
-    path = colleague.write(lab.demo(), torque_users=[{"name": "demo", "uid": 2000}])
+    path = colleague.write(declared(lab), torque_users=[{"name": "demo", "uid": 2000}])
     run = colleague.play("torque", path)
     assert run.code == 0, run.output
     assert run.resource["actions"] == []
