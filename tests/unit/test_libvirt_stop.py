@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import pathlib
 import typing as t
 
@@ -13,9 +15,12 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._host.settings imp
 
 
 class FakeError(Exception):
-    def __init__(self, code: int = 55) -> None:
+    def __init__(self, code: int = 55, number: int = 0) -> None:
         super().__init__(code)
-        self.code = code
+        self.code, self.number = code, number
+
+    def get_int1(self) -> int:
+        return self.number
 
     def get_error_code(self) -> int:
         return self.code
@@ -26,7 +31,7 @@ class FakeLibvirt:
 
     libvirtError = FakeError
     VIR_DOMAIN_RUNNING, VIR_DOMAIN_PAUSED, VIR_DOMAIN_CRASHED, VIR_DOMAIN_PMSUSPENDED = 1, 3, 6, 7
-    VIR_ERR_OPERATION_INVALID, VIR_ERR_NO_DOMAIN = 55, 42
+    VIR_ERR_OPERATION_INVALID, VIR_ERR_NO_DOMAIN, VIR_ERR_SYSTEM_ERROR = 55, 42, 38
     VIR_DOMAIN_METADATA_ELEMENT = 2
     VIR_DOMAIN_AFFECT_CURRENT, VIR_DOMAIN_AFFECT_CONFIG = 0, 2
     VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN = 1
@@ -46,6 +51,7 @@ class FakeDomain:
         self._state = state
         self.active = True
         self.persistent = True
+        self.refusal = FakeError()
         self.wakes = True
 
     def isActive(self) -> bool:
@@ -73,7 +79,7 @@ class FakeDomain:
         assert flags == FakeLibvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
         self.calls.append("button")
         if self.calls.count("button") == 1 < self.deaf_for:
-            raise FakeError
+            raise self.refusal
         self.active = self.calls.count("button") < self.deaf_for
 
     def destroy(self) -> None:
@@ -105,6 +111,15 @@ def stopped(
 
 
 Stopped = t.Callable[[FakeDomain, float], t.Tuple[bool, t.List[str]]]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.ESRCH, True), (errno.EPERM, False)])
+def test_a_member_whose_init_has_just_ended_is_waited_for(stopped: Stopped, number: int, passes: bool) -> None:
+    domain = FakeDomain(deaf_for=2)
+    domain.refusal = FakeError(FakeLibvirt.VIR_ERR_SYSTEM_ERROR, number)
+    with contextlib.nullcontext() if passes else pytest.raises(FakeError):
+        assert stopped(domain, 5.0)[0] is False
+    assert domain.calls.count("button") == (2 if passes else 1)
 
 
 def test_a_member_that_listens_is_asked_once(stopped: Stopped) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import errno
 import threading
 import time
 import typing as t
@@ -182,7 +183,9 @@ def _unless_too_early() -> t.Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+        code = error.get_error_code()
+        gone = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ESRCH  # its init has ended by now
+        if not gone and code not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
             raise
 
 
