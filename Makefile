@@ -27,7 +27,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 SOURCES := plugins tests roles
 
-.PHONY: help demo demo-down test test-full chaos bench prove lint unit ansible-lint sanity changelog lab-test \
+.PHONY: help demo demo-down test test-full chaos bench browser prove lint unit ansible-lint sanity changelog lab-test \
 	lab-up lab-status lab-down venv venv-test clean
 
 help: ## this list
@@ -45,7 +45,8 @@ test: venv-test ## everything that must pass, from nothing
 
 test-full: test ## test and the long suites: virtual machines, all faults of an election, building images
 	ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) python -m pytest -p no:xdist -rs tests/integration/test_qemu.py \
-		tests/integration/test_etcd_agents.py tests/integration/test_lab_faults.py tests/election
+		tests/integration/test_etcd_agents.py tests/integration/test_lab_faults.py \
+		tests/integration/test_member_faults.py tests/election
 	ENSEMBLE_TEST_BUILDS=1 python -m pytest -p no:xdist -rs tests/builds
 
 lint: venv-test ## style and types
@@ -55,6 +56,11 @@ lint: venv-test ## style and types
 
 unit: venv-test ## the fast tests
 	python -m pytest -n 2 tests/unit
+
+browser: venv-test ## the page in a real Chromium, which is installed if there is none; pictures in .build/artefacts
+	@command -v chromium >/dev/null || { echo "installing chromium (Debian)"; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	ENSEMBLE_TEST_BROWSER=1 python -m pytest -p no:xdist -rs tests/browser
 
 changelog: venv-test ## every fragment is well formed
 	antsibull-changelog lint
@@ -72,7 +78,8 @@ lab-test: venv-test ## the collection against real hypervisors
 
 chaos: venv-test ## on a lab, runs killed at random moments, KILLS=n (20), SEED=n repeats; and all faults of an election
 	$(LAB_TOOL) up --name $(TEST_LAB) --hypervisors 3 --witnesses 2
-	ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) \
+	ENSEMBLE_CHAOS_REPORT=.build/artefacts/chaos.jsonl \
+		ENSEMBLE_CHAOS_KILLS=$(KILLS) ENSEMBLE_CHAOS_SEED=$(SEED) ENSEMBLE_TEST_FULL=1 ENSEMBLE_TEST_LAB=$(TEST_LAB) \
 		python -m pytest -p no:xdist -rs tests/chaos tests/election
 
 bench: venv-test ## figures, one JSON line each; ONLY=a,b runs some, with a lab only for those that need it

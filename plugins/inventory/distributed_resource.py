@@ -79,7 +79,10 @@ options:
       - With C(backend=etcd) also C(endpoints), C(user), C(password_file), C(ca_cert), C(client_cert), C(client_key).
     type: dict
   monitor:
-    description: C(interval) in seconds, and C(services), role name to a list of systemd units.
+    description:
+      - What is looked at. C(interval), C(starting), C(converge), C(timeout) and C(member_ttl) are seconds; C(services)
+        is role name to a list of systemd units, C(probes) role name to a list of probes.
+      - C(repair) bounds repairs by C(member) and C(resource) within C(window) seconds; C(port) is that of the page.
     type: dict
 """
 
@@ -163,7 +166,7 @@ class InventoryModule(BaseInventoryPlugin):
                 "ensemble_declaration": os.path.abspath(path),
                 "ensemble_resource": resource.name,
                 "ensemble_stack": resource.stack,
-                "ensemble_services": {role: list(units) for role, units in resource.services.items()},
+                "ensemble_services": {role: list(units) for role, units in resource.monitor.services.items()},
                 "ensemble_cache": _cache(resource),
                 "ensemble_election": _election(resource),
             },

@@ -72,6 +72,13 @@ voters:
   elements: dict
   sample:
     - {name: hv1, address: 172.30.0.2, port: 22, user: root}
+pool:
+  description: All hosts of the pool and all witnesses, as an agent must know them.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {name: hv1, address: 172.30.0.2, port: 22, user: root}
 epoch:
   description: Of the configuration of voters.
   returned: success
@@ -98,6 +105,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.access import give_access
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Hypervisor
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.load import load_declaration
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.argspec import FENCING
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import (
@@ -115,16 +123,19 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     token = token_of(params["fencing_token"])
     present = params["state"] == "present"
     access = give_access(resource, connect_of(target_of(params)), present, token, params["wait"], module.check_mode)
-    voters = [
-        {"name": hv.name, "address": hv.address, "port": hv.access.port, "user": hv.access.user} for hv in access.voters
-    ]
     return {
         "changed": bool(access.changed),
         "hosts": list(access.changed),
-        "voters": voters,
+        "voters": _ways(access.voters),
+        "pool": _ways((*resource.pool, *resource.election.witnesses)),
         "epoch": access.epoch,
         "known_hosts": access.known_hosts,
     }
+
+
+def _ways(hosts: t.Iterable[Hypervisor]) -> list[dict[str, t.Any]]:
+    """How hosts are reached."""
+    return [{"name": hv.name, "address": hv.address, "port": hv.access.port, "user": hv.access.user} for hv in hosts]
 
 
 def main() -> None:

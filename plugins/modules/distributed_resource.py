@@ -55,6 +55,17 @@ options:
     type: list
     elements: str
     default: []
+  lost:
+    description:
+      - Hypervisors that do not answer and are known to be dead. Members on them whose roles all say C(relocate), and
+        that have no data, are made anew on other hypervisors, under the same name, address and host key.
+      - A member can be named itself, whatever its roles say; never one of a C(stateful) role.
+      - Nobody can tell from afar a hypervisor that is dead from one that cannot be reached. What still runs there would
+        run twice; name only what is switched off, or what its own guard has ended.
+      - What comes back with such a hypervisor is taken away there by the next run.
+    type: list
+    elements: str
+    default: []
   allow_restart:
     description:
       - Restart members that run where a difference needs it, such as the memory of a virtual machine.
@@ -130,6 +141,11 @@ EXAMPLES = r"""
     declaration: inventories/demo/resource.yml
     remove: [compute-1]
     replace: [compute-2]
+
+- name: A hypervisor burnt down; its members are made anew elsewhere
+  ensemble.stacks.distributed_resource:
+    declaration: inventories/demo/resource.yml
+    lost: [hv2]
 
 - name: It is stopped; its disks stay
   ensemble.stacks.distributed_resource:
@@ -286,7 +302,7 @@ def wishes_of(params: dict[str, t.Any]) -> Wishes:
             f"max_unavailable: found {params['max_unavailable']}, expected a whole number from 1. Nothing was changed.",
             code="bad_option",
         )
-    lists = {name: tuple(params[name]) for name in ("remove", "replace", "delete_data")}
+    lists = {name: tuple(params[name]) for name in ("remove", "replace", "lost", "delete_data")}
     flags = {
         name: params[name] for name in ("allow_restart", "allow_rebuild", "allow_move", "interrupt", "max_unavailable")
     }
@@ -302,6 +318,7 @@ def main() -> None:
             "delete_data": {"type": "list", "elements": "str", "default": []},
             "remove": {"type": "list", "elements": "str", "default": []},
             "replace": {"type": "list", "elements": "str", "default": []},
+            "lost": {"type": "list", "elements": "str", "default": []},
             "allow_restart": {"type": "bool", "default": False},
             "allow_rebuild": {"type": "bool", "default": False},
             "allow_move": {"type": "bool", "default": True},

@@ -67,13 +67,11 @@ details:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ensemble.stacks.plugins.module_utils._host.fence import fenced, refuse_stale
+from ansible_collections.ensemble.stacks.plugins.module_utils._host.fence import MEMBER_DIR, fenced, refuse_stale
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.identity import RESOURCE_NAME
 from ansible_collections.ensemble.stacks.plugins.module_utils._module.main import run_module, token_of
 
-#: apart from what the same machine may keep as a hypervisor
-STATE_DIR = "/var/lib/ensemble-member"
 #: seconds to wait for another task that keeps a token here
 LOCK_TIMEOUT = 10.0
 
@@ -86,9 +84,9 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     if token is None:
         return {"changed": False}
     if module.check_mode:
-        refuse_stale(STATE_DIR, resource, token)
+        refuse_stale(MEMBER_DIR, resource, token)
         return {"changed": False}
-    with fenced(STATE_DIR, resource, token, 0, LOCK_TIMEOUT):
+    with fenced(MEMBER_DIR, resource, token, 0, LOCK_TIMEOUT):
         return {"changed": False}
 
 

@@ -14,10 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import figures, figures_clone, figures_election, figures_peer, figures_scale
+from bench import figures, figures_clone, figures_election, figures_heal, figures_peer, figures_scale
 from bench.setting import Setting
 
-ALL = {**figures.ALL, **figures_scale.ALL, **figures_peer.ALL, **figures_clone.ALL, **figures_election.ALL}
+ALL = {
+    **figures.ALL,
+    **figures_scale.ALL,
+    **figures_peer.ALL,
+    **figures_clone.ALL,
+    **figures_election.ALL,
+    **figures_heal.ALL,
+}
 
 
 def line(name: str, unit: str, goal: float | None, values: t.Sequence[float]) -> str:

@@ -14,10 +14,12 @@ import typing as t
 
 from .clocks import WallClock, agent_clock, host_program_clock
 from .disks import corrupt, full_disk, small_disk
+from .domains import destroyed, full_folder, suspended, undefined, unplugged
 from .lab import Hypervisor
 from .members import Member, find_member, pids_of_unit
 from .network import cut, isolate, loss, one_way, partition, ring
 from .relay import Relay, relay
+from .services import crashing, dying, hanging, kill_service
 from .waiting import wait_until
 
 __all__ = [
@@ -26,13 +28,19 @@ __all__ = [
     "WallClock",
     "agent_clock",
     "corrupt",
+    "crashing",
     "cut",
+    "destroyed",
+    "dying",
     "find_member",
     "frozen",
     "full_disk",
+    "full_folder",
+    "hanging",
     "host_program_clock",
     "isolate",
     "kill",
+    "kill_service",
     "loss",
     "one_way",
     "partition",
@@ -43,6 +51,9 @@ __all__ = [
     "ring",
     "small_disk",
     "stopped",
+    "suspended",
+    "undefined",
+    "unplugged",
 ]
 
 _SIGNAL_SECONDS = 10

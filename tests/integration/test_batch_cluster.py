@@ -8,15 +8,22 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from harness import faults
 from harness.controller import Controller, Run
 from harness.lab import Lab
 
 MEMBERS = {"demo-head-0", *(f"demo-compute-{index}" for index in range(4))}
 
 
+def declared(lab: Lab) -> dict[str, t.Any]:
+    """The demo's; a member that was started ten seconds ago is expected to do its work."""
+    raw = lab.demo()
+    return {**raw, "monitor": {**raw["monitor"], "starting": 10}}
+
+
 @pytest.fixture(scope="module")
 def inventory(lab: Lab, controller: Controller) -> t.Iterator[Path]:
-    path = controller.write(lab.demo(), torque_users=[{"name": "demo", "uid": 2000}])
+    path = controller.write(declared(lab), torque_users=[{"name": "demo", "uid": 2000}])
     yield path
     assert controller.play("remove", path).code == 0
 
@@ -79,15 +86,58 @@ def test_status_names_members_and_services(controller: Controller, inventory: Pa
     assert status.code == 0, status.output
     for member in MEMBERS - {"demo-head-0"}:
         line = next(line for line in status.output.splitlines() if f'"{member} ' in line)
-        assert "slurmd active" in line
+        assert "slurmd ok" in line
         assert "running" in line
-    assert "slurmctld active" in status.output
+    assert "slurmctld ok" in status.output
+
+
+MONITOR = "ensemble.stacks.distributed_resource_monitor"
+
+
+def verdicts(found: dict[str, t.Any]) -> dict[str, str]:
+    return {member["name"]: member["verdict"] for member in found["members"]}
+
+
+def test_every_member_is_healthy_by_many_signs(controller: Controller, inventory: Path, rolled_out: Run) -> None:
+    found = controller.task(MONITOR, declaration=str(inventory))
+    assert (found["verdict"], found["cause"]) == ("healthy", ""), found
+    assert verdicts(found) == dict.fromkeys(MEMBERS, "healthy")
+    for member in found["members"]:
+        signs = [sign["sign"] for sign in member["signs"]]
+        assert signs.count("unit") == 2, member
+        assert "reach" in signs
+        assert "scheduler" in signs, "asked of the head, told of the nodes"
+    assert not found["changed"]
+
+
+def test_what_ends_is_seen_and_repaired(
+    lab: Lab, controller: Controller, inventory: Path, rolled_out: Run, tmp_path: Path
+) -> None:
+    member = faults.find_member(lab, "demo-compute-2")
+    member.hypervisor.run("virsh", "-c", "lxc:///system", "destroy", member.domain)
+    faults.find_member(lab, "demo-compute-1").run("systemctl", "stop", "slurmd")
+    found = controller.task(MONITOR, declaration=str(inventory), page=str(tmp_path / "page.html"))
+    assert found["verdict"] == "degraded"
+    told = verdicts(found)
+    assert (told["demo-compute-1"], told["demo-compute-2"]) == ("failed", "failed")
+    assert "shutoff (destroyed)" in next(one["cause"] for one in found["members"] if one["name"] == "demo-compute-2")
+    assert "demo-compute-2" in (tmp_path / "page.html").read_text()
+    dry = controller.play("repair", inventory, "--check")
+    repaired = controller.play("repair", inventory)
+    assert repaired.code == 0, repaired.output
+    expected = [("restart_unit", "compute-1"), ("start", "compute-2")]
+    for run in (dry, repaired):
+        (result,) = run.results("exhausted")
+        assert [(action["action"], action["member"]) for action in result["actions"]] == expected
+    assert verdicts(result) == dict.fromkeys(MEMBERS, "healthy")
+    again = controller.play("repair", inventory)
+    assert set(again.recap("changed").values()) == {0}, again.output
 
 
 def test_an_empty_controller_can_do_all_that_the_first_could(lab: Lab, tmp_path: Path, rolled_out: Run) -> None:
     """It has the declaration and a key that the pool accepts; the members' keys come from the record."""
     colleague = Controller(tmp_path)
-    path = colleague.write(lab.demo(), torque_users=[{"name": "demo", "uid": 2000}])
+    path = colleague.write(declared(lab), torque_users=[{"name": "demo", "uid": 2000}])
     run = colleague.play("torque", path)
     assert run.code == 0, run.output
     assert run.resource["actions"] == []

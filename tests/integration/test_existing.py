@@ -63,7 +63,10 @@ def test_its_services_are_started_and_stopped_and_it_outlives_the_resource(
     # what ansible itself is told of it works, too: the inventory's own way to log in
     status = controller.play("status", inventory)
     assert status.code == 0, status.output
-    assert "sleeper active" in status.output
+    assert "sleeper ok" in status.output
+    refused = controller.play("hand-over", inventory)
+    assert refused.code != 0
+    assert "mixed-desk: found driver existing" in refused.output
     assert play("stop") == [("stop", "desk"), ("stop", "compute-0")]
     assert state(controller) == "inactive"
     assert play("stop") == []

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 import typing as t
@@ -93,6 +94,8 @@ class FileLease(Lease):
 
 if __name__ == "__main__":
     folder = sys.argv[1]
+    # a shell that runs the tests in the background has all that it starts ignore the signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def opener(settings: Settings, identity: Identity) -> Lease:
         return FileLease(os.path.join(folder, "lease.json"), identity, settings.timings.ttl)

@@ -135,6 +135,10 @@ class Process:
         self.deaf = False
         self.ended: tuple[float, float] | None = None  # when it was told to end, and the grace that it had
         self.over: float | None = None
+        self.hurried: list[float] = []
+
+    def hurry(self) -> None:
+        self.hurried.append(self._world.now - 1000.0)
 
     def wait(self, seconds: float) -> int | None:
         self._world.advance(min(seconds, max(0.0, self._end - self._world.now)))

@@ -126,6 +126,7 @@ def test_a_person_waits_for_the_run_or_it_is_ended(tmp_path: Path, run_takes: fl
     assert len(scene.world.runs) == 1, "no new run while somebody waits"
     run = scene.world.runs[0]
     seen = elected_at(scene) + 10  # with the second renewal
+    assert [seen <= at <= seen + 1 for at in run.hurried] == [True], "it is told once"
     if ended_after is None:
         assert run.ended is None
     else:

@@ -114,7 +114,7 @@ def test_a_voter_that_loses_its_memory_under_a_leader_gets_it_back(opener: Opene
 
 
 def test_to_tend_a_voter_renews_the_lease_and_tends_nobody_meanwhile() -> None:
-    class Tending(leases._Settling, StandIn):
+    class Tending(leases.SettlingLease, StandIn):
         tending = True
         renewals = 0
 

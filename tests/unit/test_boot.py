@@ -238,7 +238,7 @@ def test_what_was_stopped_while_voters_booted_stays_so(machine: Machine) -> None
 
 def test_a_member_that_somebody_started_meanwhile_is_left_alone(machine: Machine) -> None:
     def ask(voter: VoterAddress, resource: str) -> t.Mapping[str, t.Any]:
-        machine.driver._turn(resource, "head-0", "running")
+        machine.driver._turn(resource, "head-0", "running", "booted")
         return STARTED.as_dict()
 
     assert Boot({"lxc": machine.driver}, str(machine.state), machine.lines.append, ask, machine.pause).run(60.0)

@@ -12,15 +12,18 @@ from dataclasses import replace
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._engine.run import Outcome, Request, converge
 from ansible_collections.ensemble.stacks.plugins.module_utils._host.records import Records
-from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Election
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Election, Hypervisor
+from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import HypervisorError
 from ansible_collections.ensemble.stacks.plugins.module_utils._plan.wishes import NO_WISHES, Wishes
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
 from declared import BASE, parsed
-from world import Killed, World
+from world import Killed, WatchedDriver, World
 
 POOL = [*BASE["pool"], {"name": "hv3", "address": "10.0.0.3", "capacity": {"memory_mb": 4096, "vcpus": 4}}]
 RESOURCE = parsed(pool=POOL, election={"ttl": 3})
 GROWN = parsed(pool=POOL, election={"ttl": 3}, roles={"compute": {"count": 4}})
 DRAINED = parsed(pool=[POOL[0], {**POOL[1], "state": "maintenance"}, POOL[2]], election={"ttl": 3})
+RELOCATABLE = parsed(pool=POOL, election={"ttl": 3}, roles={"head": {"relocate": True}, "compute": {"relocate": True}})
 REWIRED = parsed(pool=POOL, election={"ttl": 3}, network={"bridge": "br7"})
 #: what is asked for -> the declaration that asks for it; to stop or remove, none is needed
 DECLARED = {
@@ -30,12 +33,15 @@ DECLARED = {
     "drained": DRAINED,
     "replaced": RESOURCE,
     "restarted": REWIRED,
+    "relocatable": RELOCATABLE,
+    "lost": RELOCATABLE,
 }
 #: what is asked for -> what may happen to members that run
 WISHES = {
     "shrunk": Wishes(remove=("compute-2", "compute-3")),
     "replaced": Wishes(replace=("compute-0", "head-0"), max_unavailable=2),
     "restarted": Wishes(allow_restart=True),
+    "lost": Wishes(lost=("hv2",)),
 }
 #: far more than any run has
 MANY = 80
@@ -66,6 +72,7 @@ class Pool:
 
     def __init__(self, folder: pathlib.Path, patch: pytest.MonkeyPatch) -> None:
         self.world = World(folder, RESOURCE.pool)
+        self.down: set[str] = set()
         self.ahead = 0.0
         real = time.clock_gettime
         patch.setattr(time, "clock_gettime", lambda clock: real(clock) + self.ahead)
@@ -75,8 +82,13 @@ class Pool:
         options: dict[str, t.Any] = {"wait": False, "lease_timeout": 0.0, "election": Election(ttl=3.0, op_timeout=0.6)}
         options["wishes"] = wishes or WISHES.get(state, NO_WISHES)
         return converge(
-            Request("demo", RESOURCE.pool, "started" if declared else state, declared, **options), self.world.connect
+            Request("demo", RESOURCE.pool, "started" if declared else state, declared, **options), self._connect
         )
+
+    def _connect(self, hypervisor: Hypervisor) -> Session:
+        if hypervisor.name in self.down:
+            raise HypervisorError(f"{hypervisor.name} is switched off.", hypervisor=hypervisor.name)
+        return self.world.connect(hypervisor)
 
     def killed(self, state: str, arm: t.Callable[[], None]) -> bool:
         """Whether a run was killed, with everything it had open; its lease is over afterwards."""
@@ -164,6 +176,52 @@ def test_killed_at_every_step(
                 pool.run(first)
             was_killed = pool.killed(asked, lambda pool=pool, number=number: moment(pool, number))  # type: ignore[misc]
             pool.judge(then)
+        if not was_killed:
+            assert number > 3, "the run has hardly any steps"
+            return
+    pytest.fail(f"a run has more than {MANY} steps")
+
+
+def stop_times(driver: WatchedDriver) -> list[float]:
+    """Filled with the seconds that each member is given to stop."""
+    times: list[float] = []
+    real = driver.stop
+
+    def stop(resource: str, member: str, timeout: float) -> bool:
+        times.append(timeout)
+        return real(resource, member, timeout)
+
+    driver.stop = stop  # type: ignore[method-assign]
+    return times
+
+
+@pytest.mark.parametrize("moment", [at_exchange, after_exchange, within_a_hypervisor])
+@pytest.mark.parametrize("comes_back", ["before the next run", "after the next run"])
+def test_killed_at_every_step_while_a_hypervisor_is_given_up(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, moment: t.Callable[[Pool, int], None], comes_back: str
+) -> None:
+    """The member that was lost is made anew once, and what comes back with its hypervisor goes and is never started."""
+    for number in range(1, MANY):
+        with monkeypatch.context() as patch:
+            pool = Pool(tmp_path / str(number), patch)
+            pool.run("relocatable")
+            former = pool.world.drivers["hv2"]
+            assert len(former.disks) == 1
+            former.calls.clear()
+            pool.down = {"hv2"}
+            was_killed = pool.killed("lost", lambda pool=pool, number=number: moment(pool, number))  # type: ignore[misc]
+            if comes_back == "after the next run":
+                pool.run("lost")
+                [member] = {name for _owner, name in former.disks}
+                pool.down = set()
+                times = stop_times(former)
+                pool.run("relocatable")
+                assert times == [0], "by force: it has the member's address"
+                assert [call for call in former.calls if call[0] in ("prepare", "start")] == []
+                assert ("stop", member) in former.calls
+                assert former.disks == {}
+            pool.down = set()
+            pool.judge("relocatable")
         if not was_killed:
             assert number > 3, "the run has hardly any steps"
             return

@@ -40,7 +40,7 @@ def test_the_demo_is_valid_and_complete(root: pathlib.Path) -> None:
         "compute-2": "172.30.0.152",
         "compute-3": "172.30.0.153",
     }
-    assert resource.services["head"] == ("munge", "slurmctld")
+    assert resource.monitor.services["head"] == ("munge", "slurmctld")
     assert resource.known_hosts == str(root / ".lab" / "ensemble" / "known_hosts")
     assert resource.pool[0].access.private_key == str(root / ".lab" / "ensemble" / "id_ed25519")
     assert resource.domain("head-0") == "demo-head-0"

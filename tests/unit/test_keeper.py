@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -118,16 +119,16 @@ def test_what_is_left_when_the_block_ends_is_nothing() -> None:
 class FakeLease(Lease):
     """Free after some attempts, or refused for another reason; remembers what it was asked."""
 
-    def __init__(self, held_for: int = 0, code: str = "lease_held") -> None:
+    def __init__(self, held_for: int = 0, code: str = "lease_held", contested: bool = False) -> None:
         super().__init__(ME, TTL, boottime)
-        self.held_for, self.code = held_for, code
+        self.held_for, self.code, self.contested = held_for, code, contested
         self.said: list[t.Any] = []
 
     def acquire(self) -> None:
         self.said.append("acquire")
         self.held_for -= 1
         if self.held_for >= 0:
-            raise LeaseError("somebody is at work", code=self.code)
+            raise LeaseError("somebody is at work", code=self.code, contested=self.contested)
 
     def renew(self) -> None:
         self.said.append("renew")
@@ -164,6 +165,18 @@ def test_a_scheduled_run_waits_without_a_word(passing: list[float]) -> None:
     win(lease, 60.0)
     assert lease.said == ["acquire"] * 4
     assert passing == pytest.approx([0.1, 0.15, 0.225])
+
+
+@pytest.mark.parametrize(("splits", "won"), [(3, True), (4, False)])
+def test_split_votes_are_tried_again_by_one_that_does_not_wait_but_not_for_ever(
+    passing: list[float], splits: int, won: bool
+) -> None:
+    lease = FakeLease(held_for=splits, contested=True)
+    with contextlib.nullcontext() if won else pytest.raises(LeaseError):
+        win(lease, 0.0)
+    assert lease.said == ["acquire"] * 4
+    assert len(passing) == 3
+    assert all(0.1 <= pause <= 1.0 for pause in passing)
 
 
 def test_a_person_says_so_each_time_it_is_refused() -> None:

@@ -55,7 +55,7 @@ def test_a_request_is_one_line(world: World) -> None:
     [line] = transport.asked
     assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
     assert json.loads(line) == {
-        "protocol": 4,
+        "protocol": 5,
         "id": 1,
         "verbs": [{"verb": "x", "text": "a\nb"}],
         "resource": "demo",

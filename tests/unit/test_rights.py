@@ -20,7 +20,7 @@ from test_verbs import GOOD
 from world import driver_of, host_at
 
 AGENT = agent("demo")
-MEMBERS = {"prepare", "define", "start", "stop", "undefine", "remove"}
+MEMBERS = {"prepare", "define", "start", "stop", "undefine", "remove", "keepalive", "sign"}
 VOTES = {"lease_read", "lease_request", "lease_release", "lease_wish", "voter_join", "voters_write"}
 KEPT = {"record_read", "record_write", "secrets_read", "secrets_write", "forget"}
 #: who -> the verbs that it may ask for

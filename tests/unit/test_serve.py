@@ -67,16 +67,16 @@ def test_hello(host: Host) -> None:
         b"[" * 100_000 + b"\n",
         b'{"a":' * 100_000 + b"\n",
         b"1" * 5000 + b"\n",
-        b'{"protocol": 4, "id": ' + b"[" * 100_000 + b"}\n",
-        b'{"protocol": 4}\n',
-        b'{"protocol": 4, "verbs": null}\n',
-        b'{"protocol": 4, "verbs": []}\n',
-        b'{"protocol": 4, "verbs": {}}\n',
-        b'{"protocol": 4, "verbs": "hello"}\n',
-        b'{"protocol": 4, "verbs": [7, null, []]}\n',
-        b'{"protocol": 4, "verbs": [{"verb": "hello"}], "colour": 1}\n',
-        b'{"protocol": 4, "verbs": [{"verb": []}]}\n',
-        b'{"protocol": 4, "verbs": [{"verb": {}}]}\n',
+        b'{"protocol": 5, "id": ' + b"[" * 100_000 + b"}\n",
+        b'{"protocol": 5}\n',
+        b'{"protocol": 5, "verbs": null}\n',
+        b'{"protocol": 5, "verbs": []}\n',
+        b'{"protocol": 5, "verbs": {}}\n',
+        b'{"protocol": 5, "verbs": "hello"}\n',
+        b'{"protocol": 5, "verbs": [7, null, []]}\n',
+        b'{"protocol": 5, "verbs": [{"verb": "hello"}], "colour": 1}\n',
+        b'{"protocol": 5, "verbs": [{"verb": []}]}\n',
+        b'{"protocol": 5, "verbs": [{"verb": {}}]}\n',
     ],
     ids=lambda line: repr(line[:40]),
 )
@@ -105,7 +105,7 @@ def test_read_only_every_other_verb_is_refused_before_its_token_is_kept(tmp_path
 @pytest.mark.parametrize("depth", [200, 500, 800, 900, 950, 980, 990])
 def test_a_deep_identifier_comes_back_or_is_refused(host: Host, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
-    line = b'{"protocol": 4, "id": ' + nested + b', "verbs": [{"verb": "hello"}]}\n'
+    line = b'{"protocol": 5, "id": ' + nested + b', "verbs": [{"verb": "hello"}]}\n'
     answer = talk(host, line)[0]
     assert ("results" in answer) != ("error" in answer)
 
@@ -123,7 +123,7 @@ def test_a_line_at_the_limit_is_read(host: Host) -> None:
 
 
 def test_a_truncated_last_line_is_answered(host: Host) -> None:
-    answers = talk(host, end=b'{"protocol": 4')
+    answers = talk(host, end=b'{"protocol": 5')
     assert "truncated" in answers[-1]["error"]["msg"]
     assert len(answers) == 2
 

@@ -115,7 +115,8 @@ def test_a_hypervisor_has_what_its_settings_say(pool: Simulated) -> None:
     seen = session_to(pool, "hv1").call("observe", 1.0, resource="demo")
     assert (seen["memory_mb"], seen["vcpus"], sorted(seen["images"])) == (1000, 3, ["a", "b"])
     [domain] = seen["domains"]
-    assert domain == {**foreign, "uuid": "", "state": "running", "record": None}
+    told = {"uuid": "", "state": "running", "reason": "unknown", "persistent": True, "record": None}
+    assert domain == {**foreign, **told}
     assert sorted(session_to(pool, "hv2").call("observe", 1.0, resource="demo")["images"]) == ["node"]
 
 

@@ -93,6 +93,7 @@ class WatchedTransport(Transport):
 
     def __init__(self, host: Host, before: t.Callable[[str], None], after: t.Callable[[str], None]) -> None:
         self._host = host
+        self.name = host.name
         self._before = before
         self._after = after
         self.closed = False

@@ -5,17 +5,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
+import time
 import typing as t
 
 from .._election.store import Token
 from .._host.files import write_file
+from .._status.text import iso
+from .._status.words import COMMON
 
 RUN_DIR = "/run/ensemble/agent"
-#: bytes after which the file of events is put aside; one old file is kept
+#: bytes that the file of events never exceeds: before it would it is put aside; one old file is kept
 ROTATE_AT = 1024 * 1024
+#: bytes of one line, and characters that each text of it keeps when it has more
+LONGEST_LINE, _SHORTENED = 16 * 1024, 1000
+#: that many short fields fit in any case
+_MOST_FIELDS = 14
 
 
 class Journal:
@@ -25,6 +33,7 @@ class Journal:
 
     Args:
         clock: CLOCK_BOOTTIME, seconds.
+        wall: seconds since the epoch, for people; nothing is concluded from it.
         path: file of events, None for none.
         debug: tell of renewals, too.
     """
@@ -37,9 +46,11 @@ class Journal:
         stream: t.TextIO,
         path: str | None,
         debug: bool = False,
+        wall: t.Callable[[], float] = time.time,
     ) -> None:
         self._common = {"resource": resource, "node": node}
         self._clock = clock
+        self._wall = wall
         self._stream = stream
         self._path = path
         self._debug = debug
@@ -61,7 +72,7 @@ class Journal:
 
     def _write(self, name: str, fields: t.Mapping[str, t.Any]) -> None:
         with self._lock:
-            line = json.dumps({"event": name, "at": _rounded(self._clock()), **self._common, **fields})
+            line = _line({**self._now(name), **fields})
             with contextlib.suppress(OSError, ValueError):  # whoever read it went away
                 self._stream.write(line + "\n")
                 self._stream.flush()
@@ -73,22 +84,41 @@ class Journal:
             except OSError as error:
                 if not self._file_broken:
                     self._file_broken = True
-                    note = {"event": "journal_unwritable", "at": _rounded(self._clock()), **self._common}
+                    note = self._now("journal_unwritable")
                     with contextlib.suppress(OSError, ValueError):
                         self._stream.write(json.dumps({**note, "path": self._path, "why": str(error)}) + "\n")
                         self._stream.flush()
 
+    def _now(self, name: str) -> dict[str, t.Any]:
+        return {"event": name, "at": _rounded(self._clock()), "wall": iso(self._wall()), **self._common}
+
     @staticmethod
     def _append(path: str, line: bytes) -> None:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_size + len(line) > ROTATE_AT:
+                os.rename(path, path + ".1")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, line)
-            full = os.fstat(fd).st_size >= ROTATE_AT
+            before = os.fstat(fd).st_size
+            written = os.write(fd, line)
+            if written < len(line):  # a disk that is full: half a line would spoil the next one
+                os.ftruncate(fd, before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(fd)
-        if full:
-            os.rename(path, path + ".1")
+
+
+def _line(fields: t.Mapping[str, t.Any]) -> str:
+    """One JSON object of a bounded length; texts that are too long are cut, and then whatever is none of the basics."""
+    line = json.dumps(fields)
+    if len(line) > LONGEST_LINE:
+        fields = {key: value[:_SHORTENED] if isinstance(value, str) else value for key, value in fields.items()}
+        line = json.dumps({**fields, "cut": True})
+    if len(line) > LONGEST_LINE:
+        basics = {key: value for key, value in fields.items() if key in COMMON or len(json.dumps(value)) < _SHORTENED}
+        line = json.dumps({**dict(list(basics.items())[:_MOST_FIELDS]), "cut": True})
+    return line
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -200,7 +200,9 @@ class Leadership:
                 asked_at = None
                 continue
             now = self._world.clock()
-            asked_at = now if asked_at is None else asked_at
+            if asked_at is None:
+                process.hurry()
+                asked_at = now
             if now - asked_at >= self._settings.yield_s:
                 return self._end(process), asked
 

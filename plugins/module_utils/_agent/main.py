@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, the ensemble.stacks authors
-"""The program ensemble-agent: `run` is the service, `status` and `release` are for people."""
+"""The program ensemble-agent: `run` is the service; `status`, `events` and `release` are for people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .._model.errors import EnsembleError
 from .agent import Agent
 from .duplicates import HOLDER
 from .errors import DuplicateNodeError, FatalError
+from .events import LINES, Wish, tell
 from .journal import RUN_DIR, Journal, Status, status_path
 from .processes import adopt_orphans, start_of
 from .release import release
@@ -98,9 +99,19 @@ def main(argv: t.Sequence[str], opener: Opener = open_lease, run_dir: str = os.p
             run(path, opener, run_dir)
             return 0
         settings, warnings = load(path)
+        if arguments.command == "watch":
+            from .command import watch  # with the whole engine
+
+            return watch(settings)
         if arguments.command == "check":
             _say({"resource": settings.resource, "warnings": warnings})
             return 0
+        if arguments.command == "events":
+            return tell(
+                settings.journal,
+                Wish(arguments.lines, arguments.since, arguments.follow, arguments.json),
+                sys.stdout,
+            )
         folder = os.path.join(run_dir, "agent")
 
         def opened() -> Lease:
@@ -135,12 +146,32 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--settings", metavar="FILE", help="settings; by default the only one in /etc/ensemble/agents")
     which.add_argument("--resource", metavar="NAME", help="the resource whose agent is meant")
     common.add_argument("--json", action="store_true", help="for programs")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="status|release|check|run")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="status|events|release|check|run|watch")
     commands.add_parser("status", parents=[common], help="who leads; exit status 3 when nobody does")
+    events = commands.add_parser("events", parents=[common], help="what the agent of this node has told of itself")
+    much = events.add_mutually_exclusive_group()
+    much.add_argument("--lines", metavar="N", type=_count, help=f"the latest ones; {LINES} by default")
+    much.add_argument("--since", metavar="SECONDS", type=_seconds, help="those of so many seconds until now")
+    events.add_argument("--follow", action="store_true", help="and those to come, until it is interrupted")
     commands.add_parser("run", parents=[common], help="be the agent (the service does this)")
+    commands.add_parser("watch", parents=[common], help="look after the resource (the agent runs this while it leads)")
     commands.add_parser("release", parents=[common], help="let another candidate lead")
     commands.add_parser("check", parents=[common], help="whether the settings are sound; starts nothing")
     return parser
+
+
+def _count(word: str) -> int:
+    number = int(word)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _seconds(word: str) -> float:
+    seconds = float(word)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
 
 
 if __name__ == "__main__":

@@ -21,16 +21,16 @@ def opened(settings: Settings, identity: Identity) -> Lease:
     Raises:
         LeaseError: `no_quorum`; `new_epoch` when the voters are others than these settings can reach; `other_backend`.
     """
-    election = _election(settings)
+    election = election_of(settings)
     if settings.backend == ETCD and not settings.voters:
         return open_etcd_lease(settings.resource, election, settings.epoch, identity)
-    hosts = [_host(voter, settings) for voter in settings.voters]
+    hosts = [host_of(voter, settings) for voter in settings.voters]
     known = functools.partial(connect, known_hosts=settings.known_hosts)
     # a voter that is new, and not trusted here yet, must not keep this node from the others
     return open_lease(settings.resource, hosts, election, identity, known, strict=False)
 
 
-def _election(settings: Settings) -> Election:
+def election_of(settings: Settings) -> Election:
     return Election(
         backend=settings.backend,
         ttl=settings.timings.ttl,
@@ -43,7 +43,7 @@ def _election(settings: Settings) -> Election:
     )
 
 
-def _host(voter: Voter, settings: Settings) -> Hypervisor:
+def host_of(voter: Voter, settings: Settings) -> Hypervisor:
     access = Access(
         user=voter.user, port=voter.port, private_key=settings.private_key, timeout=settings.timings.op_timeout
     )

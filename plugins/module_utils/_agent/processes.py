@@ -17,6 +17,8 @@ import typing as t
 from .errors import StuckProcessError
 
 PR_SET_CHILD_SUBREAPER = 36
+#: of all signals the one whose default is to be ignored, and that means "something urgent"
+HURRY = signal.SIGURG
 _LAUNCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
 #: seconds between two looks at processes that were just killed
 _LOOK = 0.01
@@ -102,6 +104,11 @@ class Command:
             self._fd = None
             self._kill_all()
         return code
+
+    def hurry(self) -> None:
+        """Let the command know, by a signal that is ignored unless it cares, that somebody wants the lease."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, HURRY)
 
     def end(self, grace: float) -> int:
         """TERM to the group, then KILL to every process that is left, after which none of them lives.

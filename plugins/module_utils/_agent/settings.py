@@ -57,6 +57,8 @@ class Settings:
         yield_s: how long a run may go on when somebody wants the lease.
         term_grace: how long a command has after TERM until it is killed.
         voters: with etcd they keep the resource's record; without any the lease is all that there is.
+        variables: file with what the controller's inventory says of the hosts besides the declaration, if there is one.
+        hosts: all of the pool and the witnesses, as the watch reaches them.
         epoch: of the tokens where no voters tell it.
         etcd: how that backend is reached, where there is one.
         journal: file of events.
@@ -75,6 +77,8 @@ class Settings:
     yield_s: float
     term_grace: float
     voters: tuple[Voter, ...]
+    hosts: tuple[Voter, ...]
+    variables: str | None
     private_key: str
     known_hosts: str | None
     epoch: int
@@ -114,7 +118,7 @@ def parse(raw: t.Any, source: str) -> tuple[Settings, list[str]]:
     if node_id and candidates and node_id not in candidates:
         section.fault("node_id", node_id, "one of the candidates " + ", ".join(candidates))
     preempt = section.flag("preempt")
-    voters = _voters(section, backend == "quorum")
+    voters = _voters(section, "voters", backend == "quorum")
     if voters and backend == "quorum":
         more, warnings = voter_warnings(len(voters), preempt)
         faults.extend(more)
@@ -133,6 +137,8 @@ def parse(raw: t.Any, source: str) -> tuple[Settings, list[str]]:
         yield_s=section.number("yield_s", 45, 0, 86400),
         term_grace=section.number("term_grace", timings.ttl * _GRACE_SHARE, 0, 3600),
         voters=voters,
+        hosts=_voters(section, "hosts", False),
+        variables=section.text("variables", None, _PATH, "an absolute path"),
         private_key=section.text("private_key", needs_key, _PATH, "an absolute path"),
         known_hosts=known_hosts,
         epoch=section.integer("epoch", 1),
@@ -178,13 +184,13 @@ def _grace_faults(settings: Settings) -> list[Fault]:
     ]
 
 
-def _voters(section: Section, required: bool) -> tuple[Voter, ...]:
+def _voters(section: Section, key: str, required: bool) -> tuple[Voter, ...]:
     found: list[Voter] = []
-    for index, raw in enumerate(section.items("voters", "voters ({name, address, port, user, host_key})", required)):
-        entry = Section(raw, section.at(f"voters[{index}]"), section.faults)
+    for index, raw in enumerate(section.items(key, "hosts ({name, address, port, user, host_key})", required)):
+        entry = Section(raw, section.at(f"{key}[{index}]"), section.faults)
         name = entry.text("name", pattern=label_pattern(), what="a host's name")
         if name in [voter.name for voter in found]:
-            entry.fault("name", name, "each voter once")
+            entry.fault("name", name, "each host once")
         found.append(
             Voter(
                 name,

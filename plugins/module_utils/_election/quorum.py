@@ -116,7 +116,7 @@ class QuorumProtocol:
         self._refuse_other_list(answers)
         refused = [one for one in _given(answers).values() if one["reason"] in _OTHERS]
         if refused and granted < needed:
-            raise held_error(max(refused, key=lambda one: float(one["expires_in"])))
+            raise held_error(max(refused, key=lambda one: float(one["expires_in"])), contested=True)
         if founding and granted < needed:
             raise self._first_start(self._quorum(answers), granted)
         self._need_majority(answers)
@@ -319,8 +319,12 @@ def _wanted(answers: Answers) -> Wanted | None:
     return max(found, key=lambda wish: (wish.person, wish.for_s), default=None)
 
 
-def held_error(answer: t.Mapping[str, t.Any]) -> LeaseError:
-    """What somebody is told who finds the lease held."""
+def held_error(answer: t.Mapping[str, t.Any], contested: bool = False) -> LeaseError:
+    """What somebody is told who finds the lease held.
+
+    Args:
+        contested: it was free a moment ago; perhaps the votes were split and nobody has won.
+    """
     if answer.get("reason") == "abstains":
         return LeaseError(
             f"voters that were given back their memory abstain for {answer['expires_in']:.0f} s more. Nothing was "
@@ -335,4 +339,5 @@ def held_error(answer: t.Mapping[str, t.Any]) -> LeaseError:
         holder=answer["holder"],
         session=answer.get("session", ""),
         expires_in=answer["expires_in"],
+        contested=contested,
     )

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._election.quorum import Ask
-from .._election.store import Token
+from .._election.store import Lease, Token
 from .._model.declaration import Hypervisor, Resource
 from .._model.errors import EnsembleError, HypervisorError
 from .._pool.keys import generate_key_pair, known_lines, public_line
@@ -66,11 +66,24 @@ def give_access(
             verb = {"verb": "agent_key_write", "key": line}
             batches = chosen.batch([verb], generation=votes.ledger.generation, token=list(lease.token))
             _raise_faults(batches)
+            if not present:
+                _disarm(resource, votes, lease)
             _cache(resource.name, key)
         return Access(changed, votes.electorate.voters, votes.electorate.epoch, "".join(lines))
 
 
-def _key(votes: Voting, lease: t.Any) -> str:
+def _disarm(resource: Resource, votes: Voting, lease: Lease) -> None:
+    """Nobody among the members leads any more: no hypervisor ends what it carries for that."""
+    ledger = votes.ledger
+    if not ledger.record.member_ttl:
+        return
+    hosts = votes.opened.links(resource.pool)
+    verb = {"verb": "keepalive", "member_ttl": 0}
+    _raise_faults(hosts.batch([verb], generation=ledger.generation, token=list(lease.token)))
+    ledger.write_record(replace(ledger.record, version=ledger.record.version + 1, member_ttl=0.0), lease)
+
+
+def _key(votes: Voting, lease: Lease) -> str:
     """The private key, made now if there is none yet."""
     ledger = votes.ledger
     if AGENT_KEY not in ledger.secrets:

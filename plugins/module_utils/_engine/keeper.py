@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from .._model.errors import LeaseError
 
 #: seconds between two attempts, first and longest
 _PAUSES = (0.1, 1.0)
+_TIES = 3
 #: seconds for which a wish counts unless it is repeated
 _WISH_S = 20.0
 
@@ -87,12 +89,17 @@ def win(lease: Lease, patience: float, person: bool = False, ended: t.Callable[[
         LeaseError: as `Lease.acquire`.
     """
     deadline = time.monotonic() + patience
-    pause, wished = _PAUSES[0], False
+    pause, wished, ties = _PAUSES[0], False, 0
     while True:
         try:
             return lease.acquire()
         except LeaseError as error:
             left = deadline - time.monotonic()
+            # votes that were split leave nobody at work: even who does not wait tries again, at another moment
+            if error.details.get("contested") and ties < _TIES:
+                ties += 1
+                (ended or _sleep)(random.uniform(*_PAUSES))  # noqa: S311 - no secret
+                continue
             # it is held, or voters abstain for a while that they name
             waits = error.code == "lease_held" or error.details.get("expires_in")
             if not waits or left <= 0 or (ended is not None and ended(0.0)):

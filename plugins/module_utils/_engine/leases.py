@@ -22,7 +22,7 @@ from .ledger import Ledger
 from .links import FIRST_S, Link, Links
 
 
-class _Settling(Lease):
+class SettlingLease(Lease):
     """A lease that counts as won once the voters agree on what is kept; the other base says what keeps it.
 
     Attributes:
@@ -56,11 +56,11 @@ class _Settling(Lease):
                 self.tending = True
 
 
-class _QuorumLease(_Settling, QuorumLease):
+class _QuorumLease(SettlingLease, QuorumLease):
     """On the voters themselves."""
 
 
-class _EtcdLease(_Settling, EtcdLease):
+class _EtcdLease(SettlingLease, EtcdLease):
     """In etcd; the voters keep the record only."""
 
 
@@ -99,7 +99,7 @@ class Voting:
             LeaseError: `other_backend`, what is declared cannot reach what keeps the lease.
         """
         electorate, election = self.electorate, self.election
-        lease: _Settling
+        lease: SettlingLease
         if electorate.backend == ETCD:
             if election.etcd is None or cluster_of(election.etcd) != electorate.cluster:
                 raise LeaseError(

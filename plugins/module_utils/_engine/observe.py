@@ -6,25 +6,26 @@ from __future__ import annotations
 
 import typing as t
 
-from .._model.observed import Artefact, Domain, Observation, ObservedHypervisor, Record
+from .._model.observed import Artefact, Domain, Guard, Observation, ObservedHypervisor, Record
 from .._pool.pool import Pool, raise_together
 from .._pool.session import Session
 
 OBSERVE_TIMEOUT = 30.0
 
 
-def observe(pool: Pool, resource: str, record: Record) -> Observation:
+def observe(pool: Pool, resource: str, record: Record, timeout: float = OBSERVE_TIMEOUT) -> Observation:
     """What is there for a resource on the whole pool.
 
     Args:
         record: as a majority of the voters keeps it.
+        timeout: seconds for each hypervisor.
 
     Raises:
         EnsembleError: a hypervisor could not look, or did not answer and the pool does not tolerate that; naming each.
     """
 
     def look(session: Session) -> ObservedHypervisor:
-        found = session.call("observe", OBSERVE_TIMEOUT, resource=resource)
+        found = session.call("observe", timeout, resource=resource)
         return hypervisor_from(session.hypervisor, resource, found)
 
     answers = pool.without_silent(pool.each(look))
@@ -38,7 +39,8 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
     domains, memory, vcpus = [], 0, 0
     for entry in data["domains"]:
         record = entry["record"]
-        domains.append(Domain(entry["name"], entry["uuid"], entry["state"], record, tuple(entry["macs"])))
+        more = (entry.get("reason", "unknown"), entry.get("persistent", True), entry.get("age_s"))
+        domains.append(Domain(entry["name"], entry["uuid"], entry["state"], record, tuple(entry["macs"]), *more))
         if record is None or record.get("resource") != resource:
             memory += int(entry["memory_mb"])
             vcpus += int(entry["vcpus"])
@@ -59,4 +61,11 @@ def hypervisor_from(name: str, resource: str, data: t.Mapping[str, t.Any]) -> Ob
         accelerators=data["accelerators"],
         voters=data.get("voters", ""),
         templates=data.get("templates", {}),  # a host program that knows none says nothing of them
+        guard=_guard(data.get("guard", {})),
     )
+
+
+def _guard(data: t.Mapping[str, t.Any]) -> Guard:
+    """A machine that somebody else provides has none."""
+    known = (bool(data.get("armed")), data.get("ttl"), data.get("heard_s"))
+    return Guard(*known, tuple(data.get("destroyed", ())))

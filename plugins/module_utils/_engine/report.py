@@ -60,7 +60,7 @@ def planned_members(observation: Observation, plan: Plan, resource: Resource | N
     for entry in facts:
         entry["was"] = entry["state"]
     for action in plan.actions:
-        if action.member in by_member:
+        if action.member in by_member and not action.stale:
             entry = by_member[action.member]
             entry["state"] = _ENDS.get(action.verb, entry["state"])
             entry["hypervisor"] = action.hypervisor
@@ -86,6 +86,24 @@ def hypervisor_facts(observation: Observation) -> list[dict[str, t.Any]]:
         }
         for hv in observation.hypervisors
         if set(hv.drivers) != {EXISTING}
+    ]
+
+
+def hypervisor_states(resource: Resource, observation: Observation) -> list[dict[str, t.Any]]:
+    """One entry per declared hypervisor: whether it answers, and what it carries."""
+    carried = {entry["name"]: entry for entry in hypervisor_facts(observation)}
+    return [
+        {
+            "name": hv.name,
+            "address": hv.address,
+            "state": "silent" if hv.name in observation.silent else "answers",
+            "why": observation.silent.get(hv.name, ""),
+            "maintenance": hv.maintenance,
+            "memory_mb": carried.get(hv.name, {}).get("memory_mb"),
+            "vcpus": carried.get(hv.name, {}).get("vcpus"),
+            "members": carried.get(hv.name, {}).get("members", 0),
+        }
+        for hv in resource.pool
     ]
 
 

@@ -154,6 +154,19 @@ def _refresh_cache(request: Request, ledger: Ledger) -> None:
         write_cache(request.resource, ledger.secrets)
 
 
+def carry_out(
+    request: Request, pool: Pool, lease: Lease, votes: Voting, plan: Plan, observation: Observation
+) -> dict[str, float]:
+    """Carry out a plan that was made already, under a lease that is held; seconds per verb.
+
+    Raises:
+        EnsembleError: what was not done; the next run goes on from there.
+    """
+    clock = _Clock()
+    _Run(request, pool, lease, votes, clock).apply(plan, observation)
+    return clock.seconds
+
+
 class _Run:
     """One plan, carried out under a lease."""
 
@@ -226,7 +239,7 @@ class _Run:
 
 def _fields(action: Action, secrets: t.Mapping[str, str], stop_timeout: float) -> dict[str, t.Any]:
     if action.verb == "stop":
-        return {"timeout": stop_timeout}
+        return {"timeout": action.args.get("timeout", stop_timeout)}
     if action.verb != "prepare":
         return {}
     host_key = secrets[host_key_name(action.member)]

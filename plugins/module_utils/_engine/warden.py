@@ -7,6 +7,7 @@ However the playbook ends, killed too, its lease is free a moment later; when th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -25,7 +26,18 @@ _SLACK_S = 30.0
 _NOTE = "lease.json"
 
 
-def keep(open_lease: t.Callable[[], Lease], resource: str, controller: Process, patience: float, person: bool) -> t.Any:
+#: work beside the renewals, for as long as the lease is kept
+Beside = t.Callable[[Lease], t.ContextManager[None]]
+
+
+def keep(
+    open_lease: t.Callable[[], Lease],
+    resource: str,
+    controller: Process,
+    patience: float,
+    person: bool,
+    beside: Beside = lambda _lease: contextlib.nullcontext(),
+) -> t.Any:
     """Win a lease in a process of its own that keeps it for as long as another process lives.
 
     Args:
@@ -39,7 +51,7 @@ def keep(open_lease: t.Callable[[], Lease], resource: str, controller: Process, 
     """
 
     def work(answer: t.BinaryIO) -> None:
-        _Keeper(resource, controller, answer).run(open_lease, patience, person)
+        _Keeper(resource, controller, answer).run(open_lease, patience, person, beside)
 
     stream = detached(work)
     with stream:
@@ -87,7 +99,7 @@ class _Keeper:
         self._controller = controller
         self._answer = answer
 
-    def run(self, open_lease: t.Callable[[], Lease], patience: float, person: bool) -> None:
+    def run(self, open_lease: t.Callable[[], Lease], patience: float, person: bool, beside: Beside) -> None:
         try:
             watch = Watch(self._controller)
         except ProcessLookupError:
@@ -100,7 +112,8 @@ class _Keeper:
         try:
             self._note(lease)
             self._say(facts(lease))
-            self._keep(lease, watch)
+            with beside(lease):
+                self._keep(lease, watch)
         finally:
             self._forget()
             lease.release()

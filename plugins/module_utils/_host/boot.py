@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 from .._model.errors import EnsembleError
 from .._model.observed import Record, stamp_of
+from .armed import Arming
 from .ask import ask_by_ssh
 from .drivers.base import Driver
 from .fence import alone
-from .files import resource_dir
+from .files import RUN_DIR, resource_dir
 from .records import Records
 from .voters import VoterAddress, Voters, VotersFile
 
@@ -136,9 +137,11 @@ class Boot:
         say: t.Callable[[str], None],
         ask: Ask = ask_by_ssh,
         pause: t.Callable[[float], None] = time.sleep,
+        run_dir: str = RUN_DIR,
     ) -> None:
         self._drivers = drivers
         self._state = state
+        self._run_dir = run_dir
         self._ask = ask
         self._pause = pause
         self._say = say
@@ -215,6 +218,7 @@ class Boot:
                 self.say(f"{where}: not started: {decision.why}")
                 continue
             try:
+                Arming(self._state, self._run_dir, resource).forgive(decision.member)
                 self._drivers[decision.driver].start(resource, decision.member)
                 self.say(f"{where}: started")
             except Exception as error:  # the others shall start all the same

@@ -19,6 +19,9 @@ from .files import CorruptStateError, locked, read_json, resource_dir, write_jso
 
 Token = t.Tuple[int, int]
 
+#: where a member keeps the tokens that it has seen, apart from what the same machine may keep as a hypervisor
+MEMBER_DIR = "/var/lib/ensemble-member"
+
 #: bytes after which the log of tokens is put aside; one such file is kept
 LOG_SIZE = 2**20
 

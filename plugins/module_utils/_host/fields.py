@@ -5,22 +5,28 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._model.declaration import MemberSpec
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import BRIDGE_NAME, IMAGE_NAME, TEMPLATE_NAME
 from .._model.image import SHA256
 from .._model.reader import Section
+from .votes import boottime
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What all verbs of one request share."""
+    """What all verbs of one request share.
+
+    Attributes:
+        arrived: CLOCK_BOOTTIME at which it came in, however long it waits then for another batch.
+    """
 
     resource: str
     generation: int
     token: tuple[int, int]
+    arrived: float = field(default_factory=boottime, compare=False)
 
 
 def checked(section: Section) -> None:

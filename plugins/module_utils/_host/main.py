@@ -14,17 +14,18 @@ from .._model.errors import EnsembleError
 from .._model.identity import RESOURCE_NAME
 from .._model.protocol import COMMAND, PROTOCOL, READ_ONLY, VERSION
 from .drivers.base import Driver
-from .files import STATE_DIR
+from .files import RUN_DIR, STATE_DIR
 from .rights import ALL, BOOT, WITNESS, Rights, agent
 from .serve import serve
 from .settings import Settings, read_settings
 from .verbs import Host
 
-USAGE = f"""usage: {COMMAND} [--read-only | --resource NAME | --boot | --check-template FILE | --version]
+USAGE = f"""usage: {COMMAND} [--read-only | --resource NAME | --boot | --guard | --check-template FILE | --version]
   (nothing)         answer one JSON request per line on standard input
   --read-only       the same, but only {" and ".join(sorted(READ_ONLY))}
   --resource NAME   the same, but only for one resource, and not who may log in
   --boot            start the members that are wanted here after this machine's boot
+  --guard           destroy members here of which no leader is heard any more, as far as one has asked for it
   --check-template  tell whether a domain template is of use"""
 
 
@@ -36,7 +37,7 @@ def main(argv: t.Sequence[str]) -> int:
     if len(argv) == 2 and argv[0] == "--check-template":
         return _check_template(argv[1])
     rights = _rights(argv)
-    if rights is None and list(argv) != ["--boot"]:
+    if rights is None and _unit(argv) is None:
         sys.stderr.write(USAGE + "\n")
         return 2
     # a controller that went away must end the session between two answers, not leave a broken pipe's trace
@@ -47,10 +48,9 @@ def main(argv: t.Sequence[str]) -> int:
         sys.stderr.write(error.msg + "\n")
         return 1
     drivers = LibvirtDrivers(settings)
-    if "--boot" in argv:
-        from .boot import Boot
-
-        return 0 if Boot(drivers, STATE_DIR, _say).run() else 1
+    unit = _unit(argv)
+    if unit is not None:
+        return 0 if unit(drivers) else 1
     granted = (rights or ALL).within(WITNESS if settings.witness else ALL)
     host = Host(drivers, rights=granted, authorized_keys=settings.authorized_keys)
     serve(host, sys.stdin.buffer, sys.stdout.buffer)
@@ -66,6 +66,35 @@ def _rights(argv: t.Sequence[str]) -> Rights | None:
     if len(argv) == 2 and argv[0] == "--resource" and RESOURCE_NAME.fullmatch(argv[1]):
         return agent(argv[1])
     return None
+
+
+def _unit(argv: t.Sequence[str]) -> t.Callable[[t.Mapping[str, Driver]], bool] | None:
+    """What a unit of this machine has started with these arguments; None when no unit did."""
+    if list(argv) == ["--boot"]:
+        return _boot
+    if list(argv) == ["--guard"]:
+        return _watch
+    if len(argv) == 2 and argv[0] == "--guard" and RESOURCE_NAME.fullmatch(argv[1]):
+        return lambda drivers: _destroy(drivers, argv[1])
+    return None
+
+
+def _boot(drivers: t.Mapping[str, Driver]) -> bool:
+    from .boot import Boot
+
+    return Boot(drivers, STATE_DIR, _say).run()
+
+
+def _watch(_drivers: t.Mapping[str, Driver]) -> t.NoReturn:
+    from .guard import Guard
+
+    Guard(STATE_DIR, RUN_DIR, _say).run()
+
+
+def _destroy(drivers: t.Mapping[str, Driver], resource: str) -> bool:
+    from .guard import carry_out
+
+    return carry_out(drivers, STATE_DIR, RUN_DIR, resource, _say)
 
 
 def _check_template(path: str) -> int:

@@ -10,7 +10,17 @@ import typing as t
 
 from .._model.errors import EnsembleError, Fault
 from .._model.identity import RESERVED_NAMES, RESOURCE_NAME
-from .._model.protocol import MAX_LINE, MEMBER_VERBS, MEMBERS_AT_ONCE, MUTATING, PROTOCOL, UNSCOPED, VERSION
+from .._model.protocol import (
+    MAX_LINE,
+    MEMBER_VERBS,
+    MEMBERS_AT_ONCE,
+    MUTATING,
+    PROTOCOL,
+    SIGNS_AT_ONCE,
+    UNSCOPED,
+    VERSION,
+    WAITING,
+)
 from .._model.reader import REQUIRED, Section
 from .fence import fenced
 from .fields import Batch
@@ -80,6 +90,8 @@ def _results(host: Host, request: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         return _run(host, batch, verbs)
     fence = (host.state, batch.resource, batch.token, batch.generation, LOCK_TIMEOUT)
     with fenced(*fence, repair=names == {"voter_join"}):
+        if names & MEMBER_VERBS:
+            host.guard.heard(batch)
         return _run(host, batch, verbs)
 
 
@@ -117,9 +129,12 @@ def _run(host: Host, batch: Batch, verbs: list[dict[str, t.Any]]) -> list[dict[s
     """Results in the order of the verbs. Verbs of one member run in order and stop at its first failure."""
     results: list[dict[str, t.Any]] = [{} for verb in verbs]
     chains: dict[str, list[int]] = {}
+    waits: list[list[int]] = []
     for index, verb in enumerate(verbs):
         if verb["verb"] in MEMBER_VERBS:
             chains.setdefault(str(verb.get("member")), []).append(index)
+        elif verb["verb"] in WAITING:
+            waits.append([index])
         else:
             results[index] = _one(host, batch, verb)
 
@@ -133,11 +148,12 @@ def _run(host: Host, batch: Batch, verbs: list[dict[str, t.Any]]) -> list[dict[s
                 results[index] = _one(host, batch, verbs[index])
                 failed = not results[index]["ok"]
 
-    if chains:
-        import concurrent.futures  # it takes long to load, and looking or voting does not need it
+    for lines, width in ((list(chains.values()), MEMBERS_AT_ONCE), (waits, SIGNS_AT_ONCE)):
+        if lines:
+            import concurrent.futures  # it takes long to load, and looking or voting does not need it
 
-        with concurrent.futures.ThreadPoolExecutor(min(MEMBERS_AT_ONCE, len(chains))) as pool:
-            list(pool.map(work, chains.values()))
+            with concurrent.futures.ThreadPoolExecutor(min(width, len(lines))) as pool:
+                list(pool.map(work, lines))
     return results
 
 

@@ -22,6 +22,7 @@ from .drivers.base import Driver, Ownership, Seed
 from .drivers.templates import Template, Templates
 from .fields import Batch, checked, invalid, read_spec
 from .files import RUN_DIR, STATE_DIR
+from .guard_verbs import GuardVerbs
 from .image_verbs import ImageVerbs
 from .images import Images
 from .machine import cpu_count, memory_mb
@@ -43,6 +44,7 @@ class Host:
     Attributes:
         run_dir: what is forgotten with every boot.
         rights: what this session may ask.
+        guard: of the members that may be made anew elsewhere.
         capacity: None in it means what is detected here.
     """
 
@@ -67,6 +69,7 @@ class Host:
         self.images = images or Images(state)
         self.templates = templates or Templates()
         self.agent_keys = AgentKeys(os.path.expanduser(authorized_keys), _program())
+        self.guard = GuardVerbs(state, run_dir, drivers)
         self._verbs: dict[str, t.Callable[[Batch, Section], t.Any]] = {
             "hello": self._hello,
             "observe": self._observe,
@@ -78,6 +81,7 @@ class Host:
             "remove": self._remove,
             **VoteVerbs(state, run_dir, self.agent_keys).verbs(),
             **ImageVerbs(self.images, self._standing, checked).verbs(),
+            **self.guard.verbs(),
         }
 
     @property
@@ -129,6 +133,7 @@ class Host:
             "domains": domains,
             "artefacts": artefacts,
             "voters": VotersFile(self.state, batch.resource).digest(),
+            "guard": self.guard.of(batch.resource).shown(_up(domains, batch.resource)),
         }
 
     def _accelerators(self) -> dict[str, str]:
@@ -171,6 +176,7 @@ class Host:
         member = _member(section)
         driver = self._driver_named(section)
         checked(section)
+        self.guard.of(batch.resource).forgive(member)
         driver.start(batch.resource, member)
         return {}
 
@@ -186,6 +192,7 @@ class Host:
         driver = self._driver_named(section)
         checked(section)
         driver.undefine(batch.resource, member)
+        self.guard.of(batch.resource).forgive(member)
         return {}
 
     def _remove(self, batch: Batch, section: Section) -> t.Any:
@@ -222,6 +229,12 @@ class Host:
 
 def _member(section: Section) -> str:
     return t.cast(str, section.text("member", pattern=MEMBER_NAME, what="a member's name"))
+
+
+def _up(domains: t.Iterable[t.Mapping[str, t.Any]], resource: str) -> set[str]:
+    """The resource's members that are not down."""
+    ours = [(entry, entry["record"] or {}) for entry in domains if entry["state"] != "shutoff"]
+    return {str(record["member"]) for _entry, record in ours if record.get("resource") == resource}
 
 
 def _program() -> str:

@@ -10,6 +10,7 @@ import typing as t
 from .._election.voter import Ballot
 from .._model.reader import Section
 from .agent_keys import KEY_LINE, AgentKeys
+from .armed import Arming
 from .fence import check_readable
 from .fields import Batch, checked
 from .records import Records
@@ -140,6 +141,7 @@ class VoteVerbs:
     def _forget(self, batch: Batch, section: Section) -> t.Any:
         checked(section)
         self._keys.write(batch.resource, None)
+        Arming(self._state, self._run_dir, batch.resource).forget()
         self._voter(batch).unpin()
         Records(self._state, batch.resource).forget(batch.token)
         return {}

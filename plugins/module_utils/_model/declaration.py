@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from .identity import digest_of, domain_name
 from .image import ImageSource
+from .monitor import UNIT, Monitor, Probe
 
 QUORUM, ETCD = "quorum", "etcd"
 #: voters where the declaration names none: as many of the pool's first hypervisors
@@ -129,6 +130,7 @@ class Role:
         anti_affinity: roles whose members never share a hypervisor with one of this role.
         min_count: members with which the resource may start when there is no room for more; None asks for all.
         removed: indices that a counted role no longer uses; None when the declaration does not say.
+        relocate: its members may be made anew on another hypervisor when theirs is gone.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Role:
     anti_affinity: tuple[str, ...] = ()
     min_count: int | None = None
     removed: tuple[int, ...] | None = None
+    relocate: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ class Resource:
     members: tuple[Member, ...]
     overcommit: Overcommit
     election: Election
-    services: t.Mapping[str, tuple[str, ...]]
+    monitor: Monitor
     content: t.Mapping[str, t.Any]
     known_hosts: str | None = None
     images: t.Mapping[tuple[str, str], ImageSource] = field(default_factory=dict)
@@ -250,7 +253,22 @@ class Resource:
 
     def units(self, member: Member) -> tuple[str, ...]:
         """The systemd units of a member's roles, each once."""
-        return tuple(dict.fromkeys(unit for role in member.roles for unit in self.services.get(role, ())))
+        return tuple(dict.fromkeys(unit for role in member.roles for unit in self.monitor.services.get(role, ())))
+
+    def probes(self, member: Member) -> tuple[Probe, ...]:
+        """All that is asked of a member: its units first."""
+        asked = dict.fromkeys(probe for role in member.roles for probe in self.asked(role))
+        return tuple(sorted(asked, key=lambda probe: probe.kind != UNIT))
+
+    def asked(self, role: str) -> tuple[Probe, ...]:
+        """What is asked of each member of a role: its units, and the declared probes."""
+        units = (Probe(UNIT, unit=unit) for unit in self.monitor.services.get(role, ()))
+        return (*units, *self.monitor.probes.get(role, ()))
+
+    def relocatable(self, member: Member) -> bool:
+        """Whether a member may be made anew on another hypervisor by itself: all its roles say so, none has data."""
+        own = member.access is None and not member.stateful and member.hypervisor is None
+        return own and all(self.role(name).relocate for name in member.roles)
 
     def role(self, name: str) -> Role:
         """The role of that name; KeyError when there is none."""

@@ -22,6 +22,11 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_VALUES = 200_000
 
 
+def dump_yaml(content: t.Mapping[str, t.Any]) -> str:
+    """As a file that a person may read, in the order of the keys."""
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+
+
 def read_yaml(path: str) -> tuple[t.Any, list[Fault]]:
     """The data of a YAML file and the faults of its form (keys written twice).
 

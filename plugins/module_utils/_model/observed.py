@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .declaration import MemberSpec
-from .drivers import AVAILABLE, IMAGE_FORMATS
+from .drivers import AVAILABLE, EXISTING, IMAGE_FORMATS
 
 #: the state of a machine that somebody else provides and that has none of its roles' services yet
 BARE = "no services"
@@ -17,13 +17,23 @@ BARE = "no services"
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain as its hypervisor reports it; `record` is our ownership record, None when it is foreign."""
+    """A domain as its hypervisor reports it.
+
+    Attributes:
+        record: our ownership record, None when it is foreign.
+        reason: why it is in its state, in libvirt's word such as `destroyed`, `crashed`, `failed` or `user`.
+        persistent: false when its definition is gone and it will be gone, too, once it ends.
+        age: seconds since its start; None where that is not known.
+    """
 
     name: str
     uuid: str
     state: str
     record: t.Mapping[str, t.Any] | None = None
     macs: tuple[str, ...] = ()
+    reason: str = "unknown"
+    persistent: bool = True
+    age: float | None = None
 
     @property
     def running(self) -> bool:
@@ -44,6 +54,22 @@ class Artefact:
     prepared: bool
     image: str | None = None
     image_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a hypervisor does by itself with a resource's members when no leader is heard.
+
+    Attributes:
+        ttl: seconds for which they live then; None while nobody armed it.
+        heard_s: seconds since a leader was heard there; None where none was since its boot.
+        destroyed: members that it has destroyed and that nobody started since.
+    """
+
+    armed: bool = False
+    ttl: float | None = None
+    heard_s: float | None = None
+    destroyed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,7 @@ class ObservedHypervisor:
     accelerators: t.Mapping[str, str] = field(default_factory=dict)
     voters: str = ""
     templates: t.Mapping[str, str] = field(default_factory=dict)
+    guard: Guard = Guard()
 
     def lack(self, spec: MemberSpec, sources: t.Container[tuple[str, str]] = ()) -> str:
         """Why no member of this specification can be made here; empty when it can.
@@ -115,6 +142,8 @@ class Record:
         placement: member -> hypervisor; of one that moves, the one that it leaves.
         moving: member -> hypervisor to which it moves, until all is over.
         removed: members that were taken out by name and had been declared one by one.
+        repairs: that were tried of late, so that a budget outlives the leader who used it up.
+        member_ttl: seconds after which hypervisors that hear no leader end what may be made elsewhere; 0: never.
     """
 
     version: int = 0
@@ -127,6 +156,8 @@ class Record:
     stateful: tuple[str, ...] = ()
     moving: t.Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    repairs: tuple[t.Mapping[str, t.Any], ...] = ()
+    member_ttl: float = 0.0
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -140,13 +171,20 @@ class Record:
             "stateful": list(self.stateful),
             "moving": dict(self.moving),
             "removed": list(self.removed),
+            "repairs": [dict(repair) for repair in self.repairs],
+            "member_ttl": self.member_ttl,
         }
+
+    def places(self, member: str) -> set[str]:
+        """The hypervisors on which a member may be as far as the record can tell."""
+        found = {self.placement.get(member), self.moving.get(member)}
+        return {place for place in found if place is not None}
 
     @classmethod
     def from_dict(cls, data: t.Mapping[str, t.Any]) -> Record:
         """From stored data; keys of newer versions are ignored."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        for name in ("stateful", "removed"):
+        for name in ("stateful", "removed", "repairs"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
@@ -165,12 +203,12 @@ class Observation:
     silent: t.Mapping[str, str] = field(default_factory=dict)
 
     def owned(self) -> dict[str, tuple[ObservedHypervisor, Domain]]:
-        """Member name -> (hypervisor, domain) for every domain that carries our ownership record."""
-        return {member: (hv, domain) for member, hv, domain in self.ours}
+        """Member name -> (hypervisor, domain) for every domain that carries our ownership record; no stale copies."""
+        return {member: (hv, domain) for member, hv, domain in self.ours if (member, hv.name) not in self.stale}
 
     @functools.cached_property
     def ours(self) -> tuple[tuple[str, ObservedHypervisor, Domain], ...]:
-        """(member, hypervisor, domain) of every domain that carries our ownership record, doubles too."""
+        """(member, hypervisor, domain) of every domain that carries our ownership record, doubles and copies too."""
         return tuple(
             (str(domain.record["member"]), hv, domain)
             for hv in self.hypervisors
@@ -187,5 +225,30 @@ class Observation:
         found: dict[str, dict[str, Artefact]] = {}
         for hv in self.hypervisors:
             for artefact in hv.artefacts:
-                found.setdefault(artefact.member, {})[hv.name] = artefact
+                if (artefact.member, hv.name) not in self.stale:
+                    found.setdefault(artefact.member, {})[hv.name] = artefact
         return found
+
+    @functools.cached_property
+    def stale(self) -> frozenset[tuple[str, str]]:
+        """(member, hypervisor) of what is left of members that the record places elsewhere.
+
+        They were made anew there while this hypervisor was away. What has data is never taken for such a copy, and
+        neither is anything while the record names a hypervisor that the pool does not have.
+        """
+        known = {hv.name for hv in self.hypervisors} | set(self.silent)
+        data = {member for member, _hv, domain in self.ours if (domain.record or {}).get("stateful")}
+        data.update(self.record.stateful)
+        there = {(member, hv.name) for member, hv, domain in self.ours if not _provided(domain)}
+        there.update((artefact.member, hv.name) for hv in self.hypervisors for artefact in hv.artefacts)
+        found = set()
+        for member, hypervisor in there:
+            places = self.record.places(member)
+            if places and places <= known and hypervisor not in places and member not in data:
+                found.add((member, hypervisor))
+        return frozenset(found)
+
+
+def _provided(domain: Domain) -> bool:
+    """Whether somebody else provides the machine."""
+    return bool((domain.record or {}).get("spec", {}).get("driver") == EXISTING)

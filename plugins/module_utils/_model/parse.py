@@ -12,13 +12,13 @@ from .drivers import SIM
 from .election import read_election
 from .errors import DeclarationError, Fault
 from .image import shared_image
+from .monitor import read_monitor
 from .reader import Section
 from .roles import read_roles, refuse_missing_roles
 from .sections import (
     Settings,
     read_access,
     read_file_path,
-    read_monitor,
     read_network,
     read_overcommit,
     read_pool,
@@ -67,7 +67,7 @@ def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.S
     refuse_missing_roles(stack, roles, faults)
     overcommit = read_overcommit(top.section("overcommit"))
     election = read_election(top.section("election"), pool, access, source)
-    services = read_monitor(top.section("monitor"), roles)
+    monitor = read_monitor(top.section("monitor"), stack, [role.name for role in roles])
     top.close()
     if faults or network is None:
         raise DeclarationError(source, faults)
@@ -80,7 +80,7 @@ def parse_declaration(raw: t.Any, source: str = "declaration", extra_faults: t.S
         members=members,
         overcommit=overcommit,
         election=election,
-        services=services,
+        monitor=monitor,
         content=_content(raw),
         known_hosts=known_hosts,
         images=images,

@@ -8,7 +8,7 @@ from __future__ import annotations
 VERSION = "0.1.0"
 
 #: raised when a request of one side can no longer be understood by the other
-PROTOCOL = 4
+PROTOCOL = 5
 
 #: bytes of one request or answer, line feed included
 MAX_LINE = 8 * 1024 * 1024
@@ -18,6 +18,7 @@ MUTATING = frozenset(
     {
         *("prepare", "define", "start", "stop", "undefine", "remove"),
         *("record_write", "secrets_write", "voters_write", "voter_join", "agent_key_write", "forget"),
+        "keepalive",
     }
 )
 
@@ -26,6 +27,10 @@ MEMBER_VERBS = frozenset({"prepare", "define", "start", "stop", "undefine", "rem
 
 #: members of one batch at work side by side on a hypervisor
 MEMBERS_AT_ONCE = 8
+
+#: verbs that only wait for somebody else, each beside all others, and how many of them at once
+WAITING = frozenset({"sign"})
+SIGNS_AT_ONCE = 64
 
 #: verbs that concern no resource
 UNSCOPED = frozenset(
@@ -45,7 +50,7 @@ VOTING = frozenset(
 )
 
 #: all that the agents of a resource may ask, for that resource only: not who may log in, nor what images mean
-AGENT = (VOTING | MUTATING | {"observe", "image_status"}) - {"agent_key_write"}
+AGENT = (VOTING | MUTATING | {"observe", "sign", "image_status"}) - {"agent_key_write"}
 
 #: name of the host program's command on every hypervisor
 COMMAND = "ensemble-host"

@@ -78,6 +78,9 @@ def _role(name: str, section: Section, context: _Context) -> Role:
         if other not in context.sections or other == name:
             section.fault(f"after[{index}]", other, "another declared role")
     stateful = section.flag("stateful")
+    relocate = section.flag("relocate")
+    if relocate and stateful:
+        section.fault("relocate", "true, of a stateful role", "one of them: data does not move by itself")
     spread = section.text("spread", None, label_pattern(), "`hypervisor` or a label's name")
     apart = section.names("anti_affinity", ROLE_NAME, "a role's name")
     for index, other in enumerate(apart):
@@ -99,7 +102,7 @@ def _role(name: str, section: Section, context: _Context) -> Role:
         members, removed = _counted(name, section, context, stateful)
     if least is not None and members and least > len(members):
         section.fault("min_count", least, f"at most the number of members, {len(members)}")
-    return Role(name, members, after, spread, stateful, "members" not in section, apart, least, removed)
+    return Role(name, members, after, spread, stateful, "members" not in section, apart, least, removed, relocate)
 
 
 def _counted(

@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from .addresses import Range, parse_range
-from .declaration import Access, Capacity, Hypervisor, Network, Overcommit, Role
+from .declaration import Access, Capacity, Hypervisor, Network, Overcommit
 from .drivers import DRIVERS, SIM
 from .identity import BRIDGE_NAME, IMAGE_NAME, RESERVED_NAMES, RESOURCE_NAME, TEMPLATE_NAME
 from .image import FORMATS, SHA256, URL, ImageSource, stem_of
@@ -19,7 +19,6 @@ from .reader import REQUIRED, Section, label_pattern, shown
 #: printable, and what a file system can store: no surrogates
 _FILE_PATH = re.compile("[ -~\u00a0-\ud7ff\ue000-\U0010ffff]+")
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]{0,100}")
 _HOST_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}")
 _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 
@@ -218,18 +217,6 @@ def _image_name(section: Section, origin: str | None) -> str:
 
 def read_overcommit(section: Section) -> Overcommit:
     found = Overcommit(section.number("memory", 1.0, 0.1, 100), section.number("vcpus", 4.0, 0.1, 1000))
-    section.close()
-    return found
-
-
-def read_monitor(section: Section, roles: t.Sequence[Role]) -> dict[str, tuple[str, ...]]:
-    section.number("interval", 10, 1, 86400)
-    services = section.section("services")
-    found = {}
-    for key in services.key_names():
-        if key not in {role.name for role in roles}:
-            services.fault(key, "an unknown role", "a declared role")
-        found[key] = services.names(key, _UNIT_NAME, "a systemd unit's name")
     section.close()
     return found
 

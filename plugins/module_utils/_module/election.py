@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 from dataclasses import dataclass
 
 from .._election.store import Identity, Lease, Token
-from .._engine.leases import open_etcd_lease, open_lease, voting
+from .._engine.heart import Heart, beating
+from .._engine.leases import SettlingLease, open_etcd_lease, open_lease, voting
 from .._engine.reconfigure import reconfigure
+from .._engine.warden import Beside
 from .._model.declaration import ETCD, QUORUM, Election, Hypervisor
 from .._model.errors import EnsembleError
+from .._model.observed import Record
 from .._model.parse import parse_election_target
 from .._pool import ssh
 from .._pool.pool import Connect
@@ -53,6 +57,7 @@ class LeaseTarget:
 
     Attributes:
         prepare: brings the voters to what is declared, within some seconds for each lease that it takes.
+        beside: work beside the renewals of a lease that is kept for a playbook.
     """
 
     name: str
@@ -61,6 +66,7 @@ class LeaseTarget:
     open: t.Callable[[Identity], Lease]
     warnings: tuple[str, ...] = ()
     prepare: t.Callable[[Identity, float], None] = lambda _identity, _patience: None
+    beside: Beside = lambda _lease: contextlib.nullcontext()
 
 
 def lease_target(params: t.Mapping[str, t.Any]) -> LeaseTarget:
@@ -101,7 +107,14 @@ def _of(
         with voting(name, hosts, election, connect) as votes:
             reconfigure(votes, identity, patience)
 
-    return LeaseTarget(name, election, hosts, opened, warnings, prepare)
+    def beside(lease: Lease) -> t.ContextManager[None]:
+        """Hypervisors that end members when they hear no leader hear this one."""
+        record = lease.ledger.record if isinstance(lease, SettlingLease) else Record()
+        if not record.member_ttl:
+            return contextlib.nullcontext()
+        return beating(Heart(name, hosts, connect, lease, record.generation))
+
+    return LeaseTarget(name, election, hosts, opened, warnings, prepare, beside)
 
 
 def _alone(name: str, election: Election, params: t.Mapping[str, t.Any]) -> t.Callable[[Identity], Lease]:

@@ -102,7 +102,7 @@ def _acquired(target: LeaseTarget, identity: Identity, params: t.Mapping[str, t.
         return target.open(identity)
 
     if controller is not None:
-        return _leads(keep(opened, target.name, controller, patience, not scheduled))
+        return _leads(keep(opened, target.name, controller, patience, not scheduled, target.beside))
     lease = opened()
     try:
         win(lease, patience, not scheduled)

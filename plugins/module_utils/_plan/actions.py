@@ -24,6 +24,7 @@ class Action:
         reason: why, in words; shown to the person.
         args: typed fields for the host program, no secrets.
         roles: the member's roles.
+        stale: it is about a copy of the member that counts no more, not about the member.
     """
 
     verb: str
@@ -33,6 +34,7 @@ class Action:
     reason: str
     args: t.Mapping[str, t.Any] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
+    stale: bool = False
 
     def public(self) -> dict[str, t.Any]:
         """The action as modules return it."""

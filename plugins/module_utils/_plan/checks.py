@@ -47,14 +47,15 @@ def refuse_foreign(resource: str, members: t.Iterable[str], observation: Observa
 
 
 def refuse_doubles(observation: Observation) -> None:
-    """Refuse to act while a member has domains on two hypervisors: which one is it?
+    """Refuse to act while a member has domains on two hypervisors, and the record does not tell which one it is.
 
     Raises:
         PlanError: `double`, naming both places.
     """
-    if len({member for member, _hv, _domain in observation.ours}) < len(observation.ours):
+    counted = [entry for entry in observation.ours if (entry[0], entry[1].name) not in observation.stale]
+    if len({member for member, _hv, _domain in counted}) < len(counted):
         places: dict[str, list[str]] = {}
-        for member, hv, domain in observation.ours:
+        for member, hv, domain in counted:
             places.setdefault(member, []).append(f"{domain.name} on {hv.name} ({domain.state})")
         doubles = {member: found for member, found in places.items() if len(found) > 1}
         raise PlanError(

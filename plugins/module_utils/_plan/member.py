@@ -60,10 +60,11 @@ def steps_of(member: Member, life: Life, target: str, why: str, leaves: str, wis
 
     Args:
         target: the hypervisor that it shall be on, and `why`.
-        leaves: why it leaves the hypervisor that it is on; empty when it stays.
+        leaves: why it leaves the hypervisor that it is on, or was on when that was lost; empty when it stays.
     """
     if life.domain is None and life.artefact is None:
-        return Steps(up=tuple(_made(member, target, f"no disk yet; placed on {why}", "no domain yet", "it is new")))
+        reason = f"{leaves or 'no disk yet'}; placed on {why}"
+        return Steps(up=tuple(_made(member, target, reason, "no domain yet", "it is new")))
     changes = changes_of(member, life.domain, life.artefact)
     if leaves:
         return _moved(member, life, target, f"{leaves}; placed on {why}")
@@ -111,12 +112,16 @@ def _kept(member: Member, life: Life, here: str, changes: t.Sequence[Change], wi
         steps.append(Step("prepare", here, reason, {"spec": spec}))
     if domain is None:
         steps.append(Step("define", here, "no domain yet", _definition(member, spec)))
+    elif not domain.persistent:
+        reason = _words(brought) if brought else "it runs, and its definition is gone"
+        steps.append(Step("define", here, reason, _definition(member, spec)))
     elif brought:
         steps.append(Step("define", here, _words(brought), _definition(member, spec)))
-    stopped = life.active and any(change.needs == RESTART for change in brought)
+    named = life.active and member.name in wishes.restart
+    stopped = named or (life.active and any(change.needs == RESTART for change in brought))
     start = Step("start", here, "it was stopped for it", {"driver": member.spec.driver})
     if stopped:
-        stop = Step("stop", here, _words(brought), start.args)
+        stop = Step("stop", here, "to be started anew" if named else _words(brought), start.args)
         return Steps((stop,), (*steps, start), tuple(pending))
     if domain is None or not domain.running:
         steps.append(start._replace(reason=f"it is {domain.state}" if domain is not None else "it is new"))

@@ -27,17 +27,17 @@ class Places(t.NamedTuple):
 
 def may_be_at(record: Record, member: str) -> set[str]:
     """The hypervisors on which a member may be as far as the record can tell."""
-    places = {record.placement.get(member), record.moving.get(member)}
-    return {place for place in places if place is not None}
+    return record.places(member)
 
 
 def records(seen: Observation, resource: Resource, places: Places) -> tuple[Record | None, Record | None]:
     """The record to be written before the first action, and the one after the last; None where nothing changes.
 
     A member that leaves its hypervisor may be on either until all is over. What was placed on a hypervisor that does
-    not answer stays placed there, declared or not.
+    not answer stays placed there, declared or not; unless it is given up there: then it may be on the other one only,
+    so that what comes back with the former hypervisor is known for a copy.
     """
-    unseen = _unseen(seen)
+    unseen = _unseen(seen, places.then)
     placement = {**unseen.placement, **places.then, **places.until}
     moving = {name: where for name, where in places.then.items() if places.until.get(name, where) != where}
     first = _next(seen.record, resource, placement, {**unseen.moving, **moving}, places.removed)
@@ -47,9 +47,10 @@ def records(seen: Observation, resource: Resource, places: Places) -> tuple[Reco
     return first, _next(first or seen.record, resource, last, unseen.moving, places.removed)
 
 
-def _unseen(seen: Observation) -> Record:
+def _unseen(seen: Observation, then: t.Mapping[str, str]) -> Record:
     """The part of the record that is about hypervisors which do not answer."""
-    known = {member for member, _hv, _domain in seen.ours} | set(seen.artefacts())
+    known = set(seen.owned()) | set(seen.artefacts())
+    known.update(name for name, where in then.items() if where not in seen.silent)
     if seen.record.desired == "absent":
         return Record()
     silent = {name for name in seen.record.placement if may_be_at(seen.record, name) & set(seen.silent)} - known

@@ -21,6 +21,7 @@ from .checks import (
     refuse_smaller_pool,
 )
 from .drift import Pending
+from .lost import copies_taken_away, given_up
 from .member import Life, Step, Steps, stays, steps_of
 from .notes import notes_of
 from .place import Room, member_waves, settled
@@ -53,7 +54,8 @@ def plan_started(resource: Resource, observation: Observation, wishes: Wishes = 
     return draft.plan(scale)
 
 
-#: before all others: members that do not run leave a hypervisor, and start elsewhere when it is their role's turn
+#: before all others: members that do not run leave a hypervisor, and start elsewhere when it is their role's turn;
+#: stale copies go
 _FIRST = -1
 
 
@@ -67,6 +69,7 @@ class _Draft:
         self._hypervisors = {hv.name: hv for hv in observation.hypervisors}
         self._pending: list[Pending] = []
         self._leaves = self._leaving()
+        self._lost = given_up(resource, observation, wishes)
         self._room = Room(resource, observation, self._leaves)
         self._level = member_waves(resource)
         self._actions: list[Action] = []
@@ -101,7 +104,8 @@ class _Draft:
     def add(self, member: Member) -> None:
         """Plan one member; what cannot be had is remembered with the error that tells why."""
         lives, leaves = self._where.get(member.name), self._leaves.get(member.name, "")
-        if lives is None and self._is_unknown(member):
+        lost = self._lost.get(member.name, "")
+        if lives is None and not lost and self._is_unknown(member):
             return
         if member.access is not None:
             self._add_existing(member)
@@ -116,7 +120,7 @@ class _Draft:
         domain = self._owned[member.name][1] if member.name in self._owned else None
         artefact = self._artefacts.get(member.name, {}).get(lives) if lives else None
         life = Life(lives, domain, artefact)
-        steps = steps_of(member, life, target, why, leaves, self._wishes)
+        steps = steps_of(member, life, target, why, leaves or lost, self._wishes)
         self._pending += steps.pending
         if steps.interrupts and not self._wishes.interrupt:
             self._waiting.append(member.name)
@@ -213,6 +217,8 @@ class _Draft:
 
     def plan(self, scale: Scaled) -> Plan:
         """Put everything in order: what is new or only started, then what runs and is interrupted, then what goes."""
+        copies = copies_taken_away(self._seen, _FIRST)
+        self._actions += copies.actions
         if any(action.wave == _FIRST for action in self._actions):
             self._actions = [replace(action, wave=action.wave + 1) for action in self._actions]
         self._actions.sort(key=lambda action: action.wave)
@@ -235,8 +241,8 @@ class _Draft:
             (*self._actions, *gone.actions),
             record,
             False,
-            {**self._before, **gone.before},
-            {**self._after, **gone.after},
+            {**self._before, **gone.before, **copies.before},
+            {**self._after, **gone.after, **copies.after},
             tuple(surplus),
             tuple(notes_of(self._resource, surplus, self._pending, self._missing, self._seen.silent, scale.lines)),
             settled_record,

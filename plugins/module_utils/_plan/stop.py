@@ -13,6 +13,7 @@ from .._model.identity import domain_name
 from .._model.observed import BARE, Domain, Observation, Record
 from .actions import Action, Plan
 from .checks import driver_of, refuse_blind, refuse_doubles
+from .lost import copies_taken_away
 from .place import settled
 
 
@@ -23,6 +24,12 @@ def plan_stopped(observation: Observation) -> Plan:
     refuse_blind(observation)
     level = _stop_waves(observation, owned)
     actions, before, after = [], {}, {}
+    for member, hv, domain in observation.ours:  # a copy that was left behind is stopped where it runs, too
+        if (member, hv.name) in observation.stale and not domain.stopped:
+            name = f"{domain_name(observation.resource, member)} on {hv.name}"
+            before[name], after[name] = domain.state, "shutoff"
+            stop = _stop(member, hv.name, 0, f"it is {domain.state}, and a copy that was left behind", domain)
+            actions.append(replace(stop, args={**stop.args, "timeout": 0}, stale=True))
     for member, (hv, domain) in sorted(owned.items()):
         name = domain_name(observation.resource, member)
         before[name] = after[name] = domain.state
@@ -43,10 +50,13 @@ def plan_absent(observation: Observation, delete_data: t.Collection[str]) -> Pla
     refuse_blind(observation)
     where = settled(observation)
     refuse_data_loss(observation, where, delete_data)
-    gone = taken_away(observation, sorted(where), 0, "the resource is to be absent")
+    copies = copies_taken_away(observation, 0)
+    gone = taken_away(observation, sorted(where), 1 if copies.actions else 0, "the resource is to be absent")
+    actions = (*copies.actions, *gone.actions)
     record = _desired(observation.record, "absent")
-    forget = bool(record or gone.actions or observation.record.declaration)
-    return Plan(observation.resource, tuple(gone.actions), record, forget, gone.before, gone.after)
+    forget = bool(record or actions or observation.record.declaration)
+    told = ({**gone.before, **copies.before}, {**gone.after, **copies.after})
+    return Plan(observation.resource, actions, record, forget, *told)
 
 
 @dataclass

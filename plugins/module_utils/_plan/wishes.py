@@ -13,6 +13,8 @@ class Wishes:
 
     Attributes:
         remove: members to be taken out of the resource, declared or not.
+        lost: members, or hypervisors that do not answer, which are known to be dead: members are made anew elsewhere.
+        restart: members to be stopped by force and started where they are.
         replace: members to be rebuilt with the same identity, `stateful` ones too.
         allow_restart: what differs and needs a restart may have one.
         allow_rebuild: what differs and needs a new disk may have one, unless the member is `stateful`.
@@ -23,7 +25,9 @@ class Wishes:
     """
 
     remove: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
     replace: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     allow_restart: bool = False
     allow_rebuild: bool = False
     allow_move: bool = True

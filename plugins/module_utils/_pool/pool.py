@@ -112,6 +112,14 @@ class Pool:
             beside = self.sessions[name].beside() if name in self.sessions else None
         return beside or self._connect(next(hv for hv in self.hypervisors if hv.name == name))
 
+    def reopen(self) -> None:
+        """Try once more to reach those that are silent; for somebody who looks again and again."""
+        names = [hv for hv in self.hypervisors if hv.name in self.silent]
+        for hv, outcome in zip(names, in_parallel(self._connect, names)):
+            if isinstance(outcome, Session):
+                self.sessions[hv.name] = outcome
+                del self.silent[hv.name]
+
     def each(
         self, work: t.Callable[[Session], _R], names: t.Sequence[str] | None = None
     ) -> dict[str, _R | EnsembleError]:

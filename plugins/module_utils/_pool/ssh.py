@@ -31,6 +31,9 @@ class SshTransport(Transport):
         HypervisorError: the connection broke, or the server allows no further channel.
     """
 
+    #: what is executed there
+    command = COMMAND
+
     def __init__(self, name: str, client: t.Any, timeout: float, owns: bool = True) -> None:
         self._name = name
         self._client = client
@@ -39,7 +42,7 @@ class SshTransport(Transport):
         self._buffer = b""
         try:
             self._channel = client.get_transport().open_session(timeout=timeout)
-            self._channel.exec_command(COMMAND)
+            self._channel.exec_command(self.command)
         except (OSError, EOFError, AttributeError, paramiko.SSHException) as error:  # a closed client has no transport
             raise HypervisorError(f"{name}: no channel could be opened: {error}") from error
 
@@ -142,8 +145,12 @@ def open_client(
     timeout: float,
     key_filename: str | None = None,
     pkey: t.Any = None,
+    sock: t.Any = None,
 ) -> t.Any:
     """A connected paramiko client that expects just the host keys which `trust` gives it.
+
+    Args:
+        sock: a connection to the address that is open already; it is closed with the client.
 
     Raises:
         HypervisorError: as `connect`.
@@ -165,6 +172,7 @@ def open_client(
             username=user,
             key_filename=key_filename,
             pkey=pkey,
+            sock=sock,
             timeout=timeout,
             banner_timeout=timeout,
             auth_timeout=timeout,

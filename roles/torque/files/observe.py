@@ -55,8 +55,8 @@ def is_stale(pid, files):
 
 
 def services(timeout, wanted):
-    """Return state, start at boot, and staleness of each unit that exists."""
-    keys = "Id,LoadState,ActiveState,UnitFileState,MainPID"
+    """Return state, start at boot, staleness, and whether systemd has read its files, of each unit that exists."""
+    keys = "Id,LoadState,ActiveState,UnitFileState,MainPID,NeedDaemonReload"
     out = run(timeout, "/usr/bin/systemctl", "show", "--property", keys, *sorted(wanted))
     found = {}
     for block in out.strip().split("\n\n"):
@@ -68,6 +68,7 @@ def services(timeout, wanted):
         found[name] = {
             "state": unit.get("ActiveState", "unknown"),
             "enabled": unit.get("UnitFileState") == "enabled",
+            "unread": unit.get("NeedDaemonReload") == "yes",
             "stale": pid > 0 and is_stale(pid, wanted[name]),
         }
     return found

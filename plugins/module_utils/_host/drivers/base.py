@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ..._model.declaration import MemberSpec
+from ..banner import ssh_banner
 from .templates import Template
 
 
@@ -73,7 +74,19 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def domains(self) -> list[dict[str, t.Any]]:
-        """Every domain here, ours or not: name, uuid, state, record, macs, memory_mb, vcpus."""
+        """Every domain here, ours or not: name, uuid, state, reason, persistent, record, macs, memory_mb, vcpus."""
+
+    @abc.abstractmethod
+    def record(self, resource: str, member: str) -> t.Mapping[str, t.Any] | None:
+        """The ownership record of a member's domain, None where there is no such domain.
+
+        Raises:
+            RefusedError: `foreign`.
+        """
+
+    def answers(self, resource: str, member: str, address: str, port: int, timeout: float) -> tuple[bool, str]:
+        """Whether a member's SSH server answers this very machine within `timeout` seconds, and what it said."""
+        return ssh_banner(address, port, timeout)
 
     @abc.abstractmethod
     def artefacts(self, resource: str) -> list[dict[str, t.Any]]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -17,9 +19,20 @@ try:
 except ImportError:  # reported by connect(): only a hypervisor needs it
     libvirt = None
 
-__all__ = ["connect", "ensure_namespace", "libvirt", "lookup", "metadata_element", "ownership_record", "state_names"]
+__all__ = [
+    "age_of",
+    "connect",
+    "ensure_namespace",
+    "libvirt",
+    "lookup",
+    "metadata_element",
+    "ownership_record",
+    "reason_of",
+    "state_names",
+]
 
 _PREFIX = "ensemble"
+_RUN_DIR = "/run/libvirt"
 
 
 class LibvirtError(EnsembleError):
@@ -57,6 +70,31 @@ def state_names() -> dict[int, str]:
         libvirt.VIR_DOMAIN_CRASHED: "crashed",
         libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
     }
+
+
+#: state -> reason -> its word, from the enumerations virDomain...Reason of libvirt-domain.h
+_REASONS: t.Mapping[int, tuple[str, ...]] = {
+    1: (
+        *("unknown", "booted", "migrated", "restored", "from snapshot", "unpaused", "migration canceled"),
+        *("save canceled", "wakeup", "crashed", "postcopy", "postcopy failed"),
+    ),
+    3: (
+        *("unknown", "user", "migration", "save", "dump", "ioerror", "watchdog", "from snapshot", "shutting down"),
+        *("snapshot", "crashed", "starting up", "postcopy", "postcopy failed", "api error"),
+    ),
+    4: ("unknown", "user"),
+    5: (
+        *("unknown", "shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from snapshot"),
+        "daemon",
+    ),
+    6: ("unknown", "panicked"),
+}
+
+
+def reason_of(state: int, reason: int) -> str:
+    """Why a domain is in its state, as a word of libvirt's; `unknown` where it does not say."""
+    words = _REASONS.get(state, ())
+    return words[reason] if 0 <= reason < len(words) else "unknown"
 
 
 def metadata_element(record: t.Mapping[str, t.Any]) -> ET.Element:
@@ -110,3 +148,18 @@ def lookup(connection: t.Any, name: str, resource: str, member: str) -> t.Any:
 def ensure_namespace() -> None:
     """Give our metadata a readable prefix in the XML."""
     ET.register_namespace(_PREFIX, METADATA_NS)
+
+
+def age_of(driver: str, name: str) -> float | None:
+    """Seconds since a domain was started, by its process; None where it has none, or that cannot be told.
+
+    Source: proc(5), field 22 of stat; libvirt keeps the process of a domain in /run/libvirt.
+    """
+    try:
+        with open(os.path.join(_RUN_DIR, driver, f"{name}.pid"), encoding="ascii") as stream:
+            pid = int(stream.read())
+        with open(f"/proc/{pid}/stat", "rb") as stream_:
+            ticks = int(stream_.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"), 1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import errno
 import threading
 import time
 import typing as t
@@ -18,12 +19,14 @@ from ..announce import announce
 from ..settings import Settings
 from .base import Driver, Ownership, Seed
 from .folder import Disk, artefacts_of, standing_in
-from .libvirt_common import connect, libvirt, lookup, ownership_record, state_names
+from .libvirt_common import age_of, connect, libvirt, lookup, ownership_record, reason_of, state_names
 from .templates import Rules, Template
 
 _POLL = 0.05
 #: seconds after which a member that still runs is asked once more: its systemd may not have been listening yet
 _ASK_AGAIN = 1.0
+#: seconds after which a machine that sleeps and was woken is started anew instead
+_WAKES = 5.0
 
 
 class LibvirtDriver(Driver):
@@ -75,11 +78,15 @@ class LibvirtDriver(Driver):
         found = []
         for domain in connection.listAllDomains():
             try:
-                found.append(_describe(domain, words))
+                found.append(_describe(domain, words, self.name))
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # it went away while we looked
                     raise
         return sorted(found, key=lambda entry: str(entry["name"]))
+
+    def record(self, resource: str, member: str) -> t.Mapping[str, t.Any] | None:
+        domain = self._domain(resource, member)
+        return ownership_record(domain) if domain is not None else None
 
     def artefacts(self, resource: str) -> list[dict[str, t.Any]]:
         return artefacts_of(self._state, resource, self.name)
@@ -115,6 +122,8 @@ class LibvirtDriver(Driver):
         state = domain.state()[0]
         if state == libvirt.VIR_DOMAIN_CRASHED and domain.isActive():
             domain.destroy()  # what is left of it is there to be looked at, and in the way
+        if state == libvirt.VIR_DOMAIN_PMSUSPENDED and not _woken(domain):
+            domain.destroy()
         if state == libvirt.VIR_DOMAIN_PAUSED:
             domain.resume()
         elif not domain.isActive():
@@ -125,10 +134,11 @@ class LibvirtDriver(Driver):
 
     def stop(self, resource: str, member: str, timeout: float) -> bool:
         domain = self._require(resource, member)
-        if not domain.isActive():
+        if not _active(domain):
             return False
-        # a paused one would never answer
-        if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED and self._powered_off(domain, timeout):
+        # one that is paused or sleeps would never answer
+        deaf = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED)
+        if domain.state()[0] not in deaf and self._powered_off(domain, timeout):
             return False
         with _unless_ended(domain):
             domain.destroy()
@@ -142,7 +152,7 @@ class LibvirtDriver(Driver):
                 ask_at = time.monotonic() + _ASK_AGAIN
                 with _unless_too_early():
                     self._power_off(domain)
-            if not domain.isActive():
+            if not _active(domain):
                 return True
             time.sleep(_POLL)
         return False
@@ -173,7 +183,9 @@ def _unless_too_early() -> t.Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+        code = error.get_error_code()
+        gone = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ESRCH  # its init has ended by now
+        if not gone and code not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
             raise
 
 
@@ -183,20 +195,48 @@ def _unless_ended(domain: t.Any) -> t.Iterator[None]:
     try:
         yield
     except libvirt.libvirtError:
-        if domain.isActive():
+        if _active(domain):
             raise
 
 
-def _describe(domain: t.Any, words: t.Mapping[int, str]) -> dict[str, t.Any]:
+def _active(domain: t.Any) -> bool:
+    """Whether it runs; one without a definition is unknown once it has ended."""
+    try:
+        return bool(domain.isActive())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return False
+        raise
+
+
+def _woken(domain: t.Any) -> bool:
+    """Wake a machine that sleeps; false when it cannot be, or does not within its time."""
+    try:
+        domain.pMWakeup(0)
+    except libvirt.libvirtError:
+        return False
+    deadline = time.monotonic() + _WAKES
+    while domain.state()[0] == libvirt.VIR_DOMAIN_PMSUSPENDED:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _describe(domain: t.Any, words: t.Mapping[int, str], driver: str) -> dict[str, t.Any]:
     record = ownership_record(domain)
     _state, max_kib, _kib, vcpus, _time = domain.info()
+    state, reason = domain.state()[:2]
     macs: list[str] = []
     if record is None:  # of ours it is derived; only a stranger's could clash
         macs = [mac.get("address", "") for mac in ET.fromstring(domain.XMLDesc(0)).findall("devices/interface/mac")]
     return {
         "name": domain.name(),
         "uuid": domain.UUIDString(),
-        "state": words.get(domain.state()[0], "nostate"),
+        "state": words.get(state, "nostate"),
+        "reason": reason_of(state, reason),
+        "persistent": bool(domain.isPersistent()),
+        "age_s": age_of(driver, domain.name()) if record is not None else None,
         "record": record,
         "macs": macs,
         "memory_mb": max_kib // 1024,

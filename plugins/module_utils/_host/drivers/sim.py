@@ -116,6 +116,16 @@ class SimDriver(Driver):
             entry = self._load()["domains"].get(domain, {})
             return bool(entry.get("state") == "running" and _now() >= entry.get("up_at", 0.0))
 
+    def record(self, resource: str, member: str) -> t.Mapping[str, t.Any] | None:
+        with self._guard:
+            domain = self._ours(self._load(), resource, member)
+        return domain["record"] if domain is not None else None
+
+    def answers(self, resource: str, member: str, address: str, port: int, timeout: float) -> tuple[bool, str]:
+        if self.reachable(domain_name(resource, member)):
+            return True, "SSH-2.0-simulated"
+        return False, f"{address}:{port}: no SSH server answered within {timeout:g} s"
+
     # -- changing
 
     def prepare(self, resource: str, member: str, spec: MemberSpec, seed: Seed) -> None:
@@ -135,6 +145,7 @@ class SimDriver(Driver):
             state["domains"][domain_name(ownership.resource, ownership.member)] = {
                 "uuid": member_uuid(ownership.resource, ownership.member),
                 "state": old.get("state", "shutoff"),
+                "reason": old.get("reason", "unknown"),
                 "up_at": old.get("up_at", 0.0),
                 "record": ownership.as_dict(),
                 "memory_mb": ownership.spec.memory_mb,
@@ -143,11 +154,11 @@ class SimDriver(Driver):
             self._save(state)
 
     def start(self, resource: str, member: str) -> None:
-        self._turn(resource, member, "running")
+        self._turn(resource, member, "running", "booted")
 
     def stop(self, resource: str, member: str, timeout: float) -> bool:
-        self._turn(resource, member, "shutoff")
-        return False
+        self._turn(resource, member, "shutoff", "shutdown" if timeout > 0 else "destroyed")
+        return timeout <= 0
 
     def undefine(self, resource: str, member: str) -> None:
         with self._changing() as state:
@@ -166,13 +177,13 @@ class SimDriver(Driver):
                 del disks[member]
                 self._save(state)
 
-    def _turn(self, resource: str, member: str, state_name: str) -> None:
+    def _turn(self, resource: str, member: str, state_name: str, reason: str) -> None:
         with self._changing() as state:
             domain = self._ours(state, resource, member)
             if domain is None:
                 raise EnsembleError(f"member {member} of {resource} has no domain here", code="no_domain")
             if domain["state"] != state_name:
-                domain["state"] = state_name
+                domain["state"], domain["reason"] = state_name, reason
                 domain["up_at"] = _now() + self._boot_s
                 self._save(state)
 
@@ -223,7 +234,10 @@ class SimDriver(Driver):
 
 
 #: what a domain is unless its entry says otherwise
-_SHOWN: _Entry = {"uuid": "", "state": "running", "record": None, "macs": [], "memory_mb": 0, "vcpus": 0}
+_SHOWN: _Entry = {
+    **{"uuid": "", "state": "running", "reason": "unknown", "persistent": True, "record": None},
+    **{"macs": [], "memory_mb": 0, "vcpus": 0},
+}
 
 
 def _without_clock(entry: _Entry) -> _Entry:
