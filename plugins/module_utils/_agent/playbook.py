@@ -25,6 +25,8 @@ from .settings import Settings
 RUN_TIMEOUT = 1800.0
 #: hosts that Ansible works on at the same time: a member has little memory
 _FORKS = "3"
+#: seconds for a new session to a hypervisor, on a machine that is busy: no lease hangs on it
+_OPENS_IN = 5.0
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _COLLECTION = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
@@ -33,7 +35,7 @@ def declared(content: t.Mapping[str, t.Any], settings: Settings) -> dict[str, t.
     """A declaration of what the voters keep of one, with this node's own ways to the hypervisors."""
     raw: dict[str, t.Any] = {"plugin": PLUGIN_NAME, **content}
     raw["roles"] = dict(content["roles"])
-    raw["ssh"] = {"private_key": settings.private_key, "timeout": max(1.0, settings.timings.op_timeout)}
+    raw["ssh"] = {"private_key": settings.private_key, "timeout": max(_OPENS_IN, settings.timings.op_timeout)}
     if settings.known_hosts is not None:
         raw["known_hosts"] = settings.known_hosts
     ways = {host.name: {"user": host.user, "port": host.port} for host in (*settings.hosts, *settings.voters)}

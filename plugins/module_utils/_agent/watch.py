@@ -124,7 +124,8 @@ class Watch:
                     self._look_after(resource, orders)
                 self._failures = 0
             except EnsembleError as error:
-                if error.code in OVER:
+                # voters that are slow for a moment are asked again, under the same lease as long as it is one
+                if error.code in OVER and error.code != "no_quorum":
                     self._event("lost", code=error.code, msg=error.msg)
                     return 1
                 self._failures += 1
