@@ -16,8 +16,9 @@ description:
   - Draws one verdict per member with its cause and the signs behind it, and one for the resource.
   - A member is called dead by its hypervisor's own word, or by two different signs. A hypervisor that does not answer
     makes its members V(unknown), never dead.
-  - With O(repair) it tries, for each broken member, the mildest step that was not tried yet - restart units, restart
-    the member, rebuild it unless it holds data - within the budget of C(monitor.repair), and waits for the effect.
+  - With O(repair) it tries, for each broken member, the mildest step that was not tried yet - have the scheduler take
+    back a mistake of its own, restart units, restart the member, rebuild it unless it holds data - within the budget
+    of C(monitor.repair), and waits for the effect.
 extends_documentation_fragment:
   - ensemble.stacks.attributes
 attributes:

@@ -22,10 +22,11 @@ from harness.lab import STATE, Hypervisor, Lab
 from harness.members import run_everywhere
 from harness.waiting import wait_until
 
-TTL = 6.0
+#: seconds; long enough for a slow machine to renew in time beside the work, which never pauses here
+TTL = 10.0
 OP_TIMEOUT = TTL / 5
-#: seconds after a fault within which somebody leads again: the old lease ends, and 5 s to notice, campaign and begin
-FAILOVER = TTL + 5
+#: seconds after a fault until a test gives up waiting for the next leader; how long it takes is for the benchmarks
+FAILOVER = 60.0
 WORK_PATH = "/usr/local/lib/ensemble-test-work.py"
 
 # Prints, of each running member of a resource, the files that were asked for; an absent one is null.

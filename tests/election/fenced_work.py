@@ -27,7 +27,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings im
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import connect
 
-STEP_S = 0.1
+STEP_S = 0.2
 VERBS = [{"verb": "undefine", "member": "nobody-0", "driver": "lxc"}]
 
 

@@ -19,10 +19,10 @@ from .members import Member, find_member, run_everywhere
 from .waiting import wait_until
 
 NAME, USER = "heal", "alice"
-TTL, INTERVAL, MEMBER_TTL = 6.0, 3, 30
+TTL, INTERVAL, MEMBER_TTL = 10.0, 3, 30
 HEAD = f"{NAME}-head-0"
 #: seconds within which a cluster is whole again after most faults, on a machine that does much else
-WHOLE = 120.0
+WHOLE = 180.0
 #: seconds in which the jobs of a load end; one that was requeued waits for two minutes (cred_expire in slurm.conf(5))
 JOBS_END = 200.0
 _STATUS = f"/run/ensemble/agent/{NAME}.status.json"

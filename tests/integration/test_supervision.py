@@ -19,7 +19,8 @@ from harness.waiting import wait_until
 
 NAME, USER = "kept", "alice"
 HEAD, NODES = f"{NAME}-head-0", (f"{NAME}-compute-0", f"{NAME}-compute-1")
-BACK_SECONDS = 5.0
+#: until a test gives up waiting; how long it takes is for the benchmarks
+BACK_SECONDS = 30.0
 SERVICES = [(HEAD, "munge"), (HEAD, "slurmctld"), (NODES[0], "munge"), (NODES[0], "slurmd"), (NODES[0], "ssh")]
 _DROPIN = "/etc/systemd/system/{}.service.d/50-ensemble.conf"
 
@@ -51,12 +52,9 @@ def nodes_in_service(head: Member) -> bool:
 
 
 @pytest.mark.parametrize(("domain", "unit"), SERVICES)
-def test_a_killed_service_is_back_within_seconds(cluster: dict[str, Member], domain: str, unit: str) -> None:
-    began = time.monotonic()
-    former = faults.kill_service(cluster[domain], unit)
-    wait_back(cluster[domain], unit, former, began + BACK_SECONDS - time.monotonic())
-    left = began + BACK_SECONDS - time.monotonic()
-    wait_until(lambda: nodes_in_service(cluster[HEAD]), left, "all nodes in service")
+def test_a_killed_service_is_back(cluster: dict[str, Member], domain: str, unit: str) -> None:
+    wait_back(cluster[domain], unit, faults.kill_service(cluster[domain], unit), BACK_SECONDS)
+    wait_until(lambda: nodes_in_service(cluster[HEAD]), BACK_SECONDS, "all nodes in service")
 
 
 def test_a_service_that_was_told_to_end_is_back_and_one_that_was_stopped_is_not(cluster: dict[str, Member]) -> None:
@@ -98,24 +96,44 @@ def test_no_accepted_job_is_lost_while_services_are_killed(lab: Lab, cluster: di
         for domain, unit in SERVICES:
             if unit != "slurmctld":
                 former = faults.kill_service(cluster[domain], unit)
-                wait_back(cluster[domain], unit, former, 2 * BACK_SECONDS)
+                wait_back(cluster[domain], unit, former, BACK_SECONDS)
     report = load.finish(120)
     assert report.lost == {}, report
     assert len(report.accepted) >= 5, report
 
 
-def test_a_killed_scheduler_forgets_no_job_that_it_has_had_for_a_while(lab: Lab, cluster: dict[str, Member]) -> None:
+def test_a_killed_scheduler_forgets_no_job_that_it_has_had_for_a_while(
+    lab: Lab, cluster: dict[str, Member], controller: Controller, inventory: Path
+) -> None:
+    """And nodes that refuse what it starts once more are back in service with the next run."""
     head = cluster[HEAD]
     with JobLoad(lab, HEAD, NODES, USER, rate=2, shortest=1, longest=2) as load:
         wait_until(lambda: len(load.accepted) >= 15, 40, "accepted jobs")
         former = faults.kill_service(head, "slurmctld")
         crash = time.monotonic()
-        wait_back(head, "slurmctld", former, 2 * BACK_SECONDS)
+        wait_back(head, "slurmctld", former, BACK_SECONDS)
     load.reconcile(crash)
-    report = load.finish(120)
+    run = controller.play("torque", inventory)
+    assert run.code == 0, run.output
+    report = load.finish(240)  # what is requeued waits for two minutes (cred_expire in slurm.conf(5))
     assert report.lost_besides(crash) == {}, report
     assert len(report.completed) >= 5, report
     assert set(report.completed) | set(report.lost) == set(report.accepted)
+
+
+def test_a_node_that_slurm_took_out_of_service_by_mistake_is_back_with_the_next_run(
+    cluster: dict[str, Member], controller: Controller, inventory: Path
+) -> None:
+    head = cluster[HEAD]
+    head.run("scontrol", "update", f"nodename={NODES[0]}", "state=drain", "reason=Duplicate jobid")
+    run = controller.play("torque", inventory)
+    assert run.code == 0, run.output
+    assert nodes_in_service(head)
+    head.run("scontrol", "update", f"nodename={NODES[0]}", "state=drain", "reason=fan")
+    run = controller.play("torque", inventory)
+    head.run("scontrol", "update", f"nodename={NODES[0]}", "state=resume")
+    assert run.code != 0
+    assert "fan" in run.output
 
 
 def test_a_job_that_is_cancelled_is_reported_as_lost(lab: Lab, cluster: dict[str, Member]) -> None:

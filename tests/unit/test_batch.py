@@ -71,6 +71,15 @@ def test_states_of_nodes(
     assert node(state, rest) == NodeState("demo-compute-1", base, frozenset(flags), reason, by, responding, wish)
 
 
+@pytest.mark.parametrize("by", ["slurm@1795000200", "root@1795000200"])
+def test_a_node_that_refused_a_job_twice_is_out_of_service_by_mistake(by: str) -> None:
+    """As slurmctld 24.11 said it after it was killed."""
+    found = node("IDLE+DRAIN", f" Reason=Duplicate jobid [{by}]")
+    assert (found.by_mistake, found.drained_by_wish) == (True, False)
+    assert not node("IDLE+DRAIN", " Reason=Kill task failed [slurm@1795000200]").by_mistake
+    assert not node("IDLE", " Reason=Duplicate jobid [slurm@1795000200]").by_mistake
+
+
 def test_nodes_are_told_apart_by_their_whole_names() -> None:
     text = "".join(
         LINE.format(name=name, state=state, rest="") + "\n" for name, state in (("c1", "IDLE"), ("c10", "DOWN"))

@@ -341,10 +341,27 @@ PROBES = st.fixed_dictionaries(
 LOOKS = st.fixed_dictionaries(
     {"verb": st.just("look"), "probes": st.lists(PROBES, max_size=3) | JSON, "address": st.just("127.0.0.1") | JSON},
 )
-RESTARTS = st.fixed_dictionaries({"verb": st.just("restart_unit"), "unit": JSON, "resource": JSON, "token": JSON})
+RESTARTS = st.fixed_dictionaries(
+    {"verb": st.sampled_from(["restart_unit", "resume_node"]), "resource": JSON, "token": JSON},
+    optional={"unit": JSON, "node": JSON, "engine": st.just("slurm") | JSON},
+)
 LINES = st.binary(max_size=200).map(lambda line: line.replace(b"\n", b"")) | (JSON | LOOKS | RESTARTS).map(
     lambda value: json.dumps(value).encode()
 )
+
+
+def test_a_node_is_resumed_for_the_latest_leader_only(member: MemberProgram, tmp_path: pathlib.Path) -> None:
+    member.command("scontrol", 'echo "$@" >> $FAKE/calls; [ ! -e $FAKE/no ] || { echo "Invalid node state"; exit 1; }')
+    asked = {"resource": "demo", "engine": "slurm", "node": "demo-compute-1"}
+    assert member.ask("resume_node", token=[1, 5], **asked)["resumed"] == "demo-compute-1"
+    assert (tmp_path / "calls").read_text() == "update state=RESUME nodename=demo-compute-1\n"
+    assert member.ask("resume_node", token=[1, 4], **asked)["error"]["code"] == "stale_token"
+    for bad in ({"engine": "sge"}, {"node": "a,b"}, {"node": "ALL"}, {"node": 3}):
+        assert member.ask("resume_node", token=[1, 6], **{**asked, **bad})["error"]["code"] == "invalid_request"
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1, "nothing was touched"
+    (tmp_path / "no").touch()
+    error = member.ask("resume_node", token=[1, 6], **asked)["error"]
+    assert (error["code"], error["msg"]) == ("refused", "scontrol exit 1: Invalid node state")
 
 
 @pytest.fixture(scope="module")

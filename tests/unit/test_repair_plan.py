@@ -33,6 +33,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._plan.repair impor
     RELOCATE,
     RESTART,
     RESTART_UNIT,
+    RESUME,
     START,
     Known,
     Repair,
@@ -88,6 +89,8 @@ BROKEN_UNIT = (SSH, MUNGE, NO_SLURMD)
     ("found", "history", "expected"),
     [
         (member(signs=BROKEN_UNIT), (), [(RESTART_UNIT, ("slurmd",))]),
+        (replace(member(verdict=DEGRADED, signs=(SSH, MUNGE)), resume="slurm"), (), [(RESUME, ())]),
+        (replace(member(verdict=DEGRADED, signs=(NO_SSH,)), resume="slurm"), (), []),
         (member(signs=BROKEN_UNIT), (RESTART_UNIT,), [(RESTART, ())]),
         (member(signs=BROKEN_UNIT), (RESTART, RESTART), [(RESTART_UNIT, ("slurmd",))]),
         (member(signs=(SSH, MUNGE, NO_NODE)), (), [(RESTART_UNIT, ("munge", "slurmd"))]),

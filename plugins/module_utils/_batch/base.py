@@ -26,6 +26,7 @@ class NodeState:
         reason_by: account that set the reason; empty where that is not told.
         responding: whether the scheduler hears from it.
         drained_by_wish: it gets no jobs because somebody wants that, and not because it fell silent.
+        by_mistake: the scheduler took it out of service over an error of its own; nothing is wrong with the node.
     """
 
     name: str
@@ -35,6 +36,7 @@ class NodeState:
     reason_by: str = ""
     responding: bool = True
     drained_by_wish: bool = False
+    by_mistake: bool = False
 
 
 class Batch(abc.ABC):

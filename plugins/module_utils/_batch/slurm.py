@@ -38,6 +38,9 @@ _SILENT = "not responding"
 _DAEMON = "slurm"
 #: why a node drains itself, which it does as root, in small letters (stepd_drain_node in Slurm's sources)
 _OWN_REASONS = ("slurmdspooldir is full", "kill task failed", "job step not running", "job/step not running")
+#: so says slurmctld of a node that refused a job: it had ended without warning, forgotten that it had started that job
+#: there, and started it once more (_slurm_rpc_complete_batch_script in Slurm's sources); nothing is wrong with the node
+_MISTAKES = ("duplicate jobid",)
 _UNREADABLE = "{command} printed what cannot be read: {line!r}. Run it on the member and look for a warning."
 #: job id, user, state, nodes, time of submission, (expected) start; the name is last, since anything may stand in it
 _JOB_FIELDS = "%i|%u|%T|%N|%V|%S|%j"
@@ -105,6 +108,7 @@ def _node(line: str) -> NodeState:
     reason = _REASON.search(line)
     why, by = (reason[1].strip(), reason[2] or "") if reason else ("", "")
     drained = "DRAIN" in flags or bare[0].startswith("DRAIN")
+    mistaken = drained and why.lower().startswith(_MISTAKES)
     return NodeState(
         name[1],
         bare[0],
@@ -112,7 +116,8 @@ def _node(line: str) -> NodeState:
         "" if why == "none" else why,
         by,
         "NOT_RESPONDING" not in flags,
-        drained and not why.lower().startswith((_SILENT, *_OWN_REASONS)) and by != _DAEMON,
+        drained and not mistaken and not why.lower().startswith((_SILENT, *_OWN_REASONS)) and by != _DAEMON,
+        mistaken,
     )
 
 

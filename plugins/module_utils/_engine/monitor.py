@@ -178,14 +178,17 @@ def _with_answers(
         return look
     signs = [*look.signs, answer.reach, *([] if own is None else [own]), *answer.signs]
     node = nodes.get(resource.domain(look.member.name))
-    draining, drained = False, ""
+    draining, drained, resume = False, "", ""
     if node is not None and node.state is not None:
         draining = node.state.drained_by_wish
         if "DRAIN" in node.state.flags and node.state.responding and not draining:
             drained = node.state.reason or "no reason told"
+            resume = node.engine if node.state.by_mistake else ""
         signs.append(_of_node(node.engine, node.state))
     age = answer.up_s if answer.up_s is not None else look.age
-    return replace(look, age=age, signs=tuple(signs), draining=draining, strange=answer.strange, drained=drained)
+    return replace(
+        look, age=age, signs=tuple(signs), draining=draining, strange=answer.strange, drained=drained, resume=resume
+    )
 
 
 #: states of a node that gets no jobs, whoever hears from it

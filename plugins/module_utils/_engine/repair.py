@@ -13,12 +13,14 @@ from .._model.declaration import Resource
 from .._model.errors import EnsembleError
 from .._model.health import STARTING, Health
 from .._model.observed import Observation
+from .._model.stacks import STACKS
 from .._plan.actions import Plan
 from .._plan.repair import (
     NOTHING_ELSE,
     REBUILD,
     RELOCATE,
     RESTART_UNIT,
+    RESUME,
     WAITS,
     Known,
     Repair,
@@ -36,6 +38,8 @@ from .run import Request, carry_out
 
 #: seconds for a unit to be restarted
 UNIT_TIMEOUT = 45.0
+#: seconds for a scheduler to take a node back
+RESUME_TIMEOUT = 20.0
 #: seconds between two looks at what was repaired
 _LOOK_EVERY = 1.0
 
@@ -122,9 +126,9 @@ class Repairer:
         begun = time.monotonic()
         mended = Mended(repairs, self._wall())
         self._note(repairs.steps, mended.at)
-        units = [step for step in repairs.steps if step.action == RESTART_UNIT]
+        steps = [step for step in repairs.steps if step.action in (RESTART_UNIT, RESUME)]
         self._lease.require(self._lease.ttl / 5)
-        for step, outcome in zip(units, in_parallel(self._restart_units, units)):
+        for step, outcome in zip(steps, in_parallel(self._one, steps)):
             if isinstance(outcome, EnsembleError):
                 mended.failures[step.member] = outcome.msg
         try:
@@ -147,6 +151,20 @@ class Repairer:
         tried = [Repair(now, step.member, step.action, step.reason[:200]) for step in steps]
         entries = tuple(repair.as_dict() for repair in (*late, *tried))
         ledger.write_record(replace(ledger.record, version=ledger.record.version + 1, repairs=entries), self._lease)
+
+    def _one(self, step: Step) -> None:
+        """What needs no machine."""
+        if step.action == RESUME:
+            self._resume(step)
+        else:
+            self._restart_units(step)
+
+    def _resume(self, step: Step) -> None:
+        """Whoever has the scheduler is told; one of them is enough."""
+        resource = self._resource
+        roles = [role for role, engine in STACKS[resource.stack].schedulers if engine == step.engine]
+        head = next(member for member in resource.members if set(member.roles) & set(roles))
+        self._prober.resume_node(head, step.engine, resource.domain(step.member), self._lease.token, RESUME_TIMEOUT)
 
     def _restart_units(self, step: Step) -> None:
         member = next(member for member in self._resource.members if member.name == step.member)

@@ -62,7 +62,11 @@ class Sign:
 
 @dataclass(frozen=True)
 class MemberHealth:
-    """One member's verdict, its cause in words, and the signs behind it."""
+    """One member's verdict, its cause in words, and the signs behind it.
+
+    Attributes:
+        resume: engine of its scheduler, which took it out of service by a mistake of its own; else empty.
+    """
 
     member: str
     name: str
@@ -73,6 +77,7 @@ class MemberHealth:
     verdict: str
     cause: str
     signs: tuple[Sign, ...] = ()
+    resume: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
         return {

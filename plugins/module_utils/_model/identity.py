@@ -23,6 +23,8 @@ RESOURCE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,29}")
 MEMBER_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 IMAGE_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+#: a member's, as its resource calls it
+HOST_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 TEMPLATE_NAME = IMAGE_NAME
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 

@@ -2,8 +2,9 @@
 # Copyright: (c) 2026, the ensemble.stacks authors
 """What is repaired now: pure, verdicts x repairs of late x budget -> the mildest step that was not tried yet.
 
-The steps are, from mild to hard: restart units, restart the member in place, rebuild it. What has data is never
-rebuilt, what nobody can tell is never touched, and whoever was repaired as often as the budget allows is left alone.
+The steps are, from mild to hard: have the scheduler take back its own mistake, restart units, restart the member in
+place, rebuild it. What has data is never rebuilt, what nobody can tell is never touched, and whoever was repaired as
+often as the budget allows is left alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from .._model.stacks import STACKS
 from .wishes import Wishes
 
 RESTART_UNIT, START, RESTART, REBUILD, RELOCATE = "restart_unit", "start", "restart", "rebuild", "relocate"
+#: a node that its scheduler took out of service by mistake
+RESUME = "resume"
 #: a machine that runs without a definition, and would be gone with its end
 DEFINE = "define"
 #: states of a domain that is started where it is
@@ -43,12 +46,14 @@ class Step:
 
     Attributes:
         units: that are restarted, of `restart_unit`.
+        engine: of the scheduler, of `resume`.
     """
 
     member: str
     action: str
     reason: str
     units: tuple[str, ...] = ()
+    engine: str = ""
 
     def public(self) -> dict[str, t.Any]:
         """As modules return it."""
@@ -159,6 +164,8 @@ def _step(
 
 def _of_services(resource: Resource, member: Member, found: MemberHealth, own: t.Sequence[Repair]) -> Step | None:
     """It can be spoken to: its units first, and if that was of no use the machine."""
+    if found.resume:
+        return Step(member.name, RESUME, found.cause, engine=found.resume)
     units = _units(resource, member, found)
     if not units:
         return None

@@ -50,6 +50,7 @@ class Look:
         age: seconds since the member's start, where known.
         draining: its scheduler lets go of it by somebody's wish.
         drained: why its scheduler gives it no jobs by itself; empty when it does.
+        resume: engine of the scheduler, where it took the member out of service by a mistake of its own.
         strange: why it is not the machine that it should be; empty when it is.
     """
 
@@ -62,6 +63,7 @@ class Look:
     draining: bool = False
     strange: str = ""
     drained: str = ""
+    resume: str = ""
 
     def sign(self, kind: str) -> Sign | None:
         """The first sign of a kind."""
@@ -200,6 +202,7 @@ def judge_all(
                 verdict,
                 cause,
                 look.signs,
+                look.resume,
             )
         )
     verdict, cause = _of_resource(resource, members, plays, desired)

@@ -44,7 +44,7 @@ def unreachable(
 
 
 class Prober(abc.ABC):
-    """Asks members, and starts their units anew. Sessions stay open between two looks."""
+    """Asks members, and mends what can be mended without their machines. Sessions stay open between two looks."""
 
     @abc.abstractmethod
     def look(self, members: t.Sequence[Member], deadline: float) -> dict[str, Answer]:
@@ -64,6 +64,19 @@ class Prober(abc.ABC):
 
         Raises:
             EnsembleError: `stale_token`, `busy`, or the member cannot be reached; its code says which.
+        """
+
+    @abc.abstractmethod
+    def resume_node(self, member: Member, engine: str, node: str, token: tuple[int, int], timeout: float) -> None:
+        """Have a scheduler take a node of it back into service.
+
+        Args:
+            member: that has the scheduler's commands.
+            node: as the scheduler calls it.
+            token, timeout: as above.
+
+        Raises:
+            EnsembleError: `refused` by the scheduler, or as above.
         """
 
     @abc.abstractmethod

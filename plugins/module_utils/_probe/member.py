@@ -258,7 +258,11 @@ def answer(line: bytes, state: str) -> dict[str, t.Any]:
             from .restart import restart_unit  # fencing, which a look does not need
 
             return {"id": ident, **restart_unit(request, state)}
-        raise Refusal("invalid_request", "verb: expected look or restart_unit")
+        if request.get("verb") == "resume_node":
+            from .resume import resume_node
+
+            return {"id": ident, **resume_node(request, state)}
+        raise Refusal("invalid_request", "verb: expected look, restart_unit or resume_node")
     except Refusal as refusal:
         return {"id": ident, "error": {"code": refusal.code, "msg": refusal.msg, "details": refusal.details}}
     except Exception as error:  # garbage must not end the program: the next line may be a good one

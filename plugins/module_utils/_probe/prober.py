@@ -53,6 +53,14 @@ class SshProber(Prober):
             raise HypervisorError(f"{self._resource.domain(member.name)}: {_words(error)}") from error
         return _signs(answer, [Probe("unit", unit=unit)])[0]
 
+    def resume_node(self, member: Member, engine: str, node: str, token: tuple[int, int], timeout: float) -> None:
+        request = {"verb": "resume_node", "resource": self._resource.name, "engine": engine, "node": node}
+        rest = {"token": list(token), "timeout": max(1.0, timeout - 2)}
+        try:
+            self._session(member).ask_aside({**request, **rest}, time.monotonic() + timeout)
+        except OSError as error:
+            raise HypervisorError(f"{self._resource.domain(member.name)}: {_words(error)}") from error
+
     def close(self) -> None:
         with self._lock:
             sessions, self._sessions = list(self._sessions.values()), {}

@@ -12,12 +12,13 @@ import zlib
 
 from .._host import fence, files
 from .._model import errors, identity
-from . import carried, commands, member, restart, units
+from . import carried, commands, member, restart, resume, units
 
 _ROOT = "ensemble"
 #: what runs on a member; empty packages are made up. Imported here, so that Ansible packs them with its modules, too
 _MODULES = {
     **{"_probe.member": member, "_probe.commands": commands, "_probe.units": units, "_probe.restart": restart},
+    "_probe.resume": resume,
     **{"_host.fence": fence, "_host.files": files, "_model.errors": errors, "_model.identity": identity},
 }
 _ENTRY = f"{_ROOT}._probe.member"

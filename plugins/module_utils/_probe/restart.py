@@ -15,7 +15,7 @@ from .member import Fields, Refusal, late, seconds_of, sign
 from .units import UNIT_NAME, Outcome, Properties, outcome, show
 
 #: seconds to wait for another one that keeps a token here, and for one command
-_LOCK_TIMEOUT, _COMMAND_TIMEOUT = 10.0, 15.0
+LOCK_TIMEOUT, _COMMAND_TIMEOUT = 10.0, 15.0
 _USUAL, _LONGEST = 60.0, 600.0
 #: seconds between two looks at the unit, growing up to the second number
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
@@ -32,10 +32,10 @@ def restart_unit(request: Fields, state: str) -> dict[str, t.Any]:
     """
     begun = time.monotonic()
     seconds = seconds_of(request.get("timeout"), _USUAL, _LONGEST)
-    unit, resource, token = _checked(request)
+    unit, (resource, token) = _checked(request), whose(request)
     try:
         # held until the manager has queued the job: no restart of a former leader begins after its successor was here
-        with fenced(state or MEMBER_DIR, resource, token, 0, min(_LOCK_TIMEOUT, seconds)):
+        with fenced(state or MEMBER_DIR, resource, token, 0, min(LOCK_TIMEOUT, seconds)):
             patience = min(_COMMAND_TIMEOUT, seconds)
             run(["systemctl", "reset-failed", "--", unit], patience)  # lifts the limit of starts, if it is hit
             ran = run(["systemctl", "restart", "--no-block", "--", unit], patience)
@@ -48,16 +48,26 @@ def restart_unit(request: Fields, state: str) -> dict[str, t.Any]:
     return {"signs": [{"sign": "unit", "name": unit, **sign(ok, detail, age), "seconds": took}]}
 
 
-def _checked(request: Fields) -> tuple[str, str, Token]:
-    unit, resource, token = (request.get(name) for name in ("unit", "resource", "token"))
+def _checked(request: Fields) -> str:
+    unit = request.get("unit")
     if not isinstance(unit, str) or not UNIT_NAME.fullmatch(unit):
         raise Refusal("invalid_request", f"unit: found {unit!r:.100}, expected a systemd unit's name")
+    return unit
+
+
+def whose(request: Fields) -> tuple[str, Token]:
+    """The resource for which something is done, and the token of its leader.
+
+    Raises:
+        Refusal: `invalid_request`.
+    """
+    resource, token = request.get("resource"), request.get("token")
     if not isinstance(resource, str) or not RESOURCE_NAME.fullmatch(resource):
         raise Refusal("invalid_request", f"resource: found {resource!r:.100}, expected a resource's name")
     numbers = token if isinstance(token, list) and len(token) == 2 else [None]
     if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
         raise Refusal("invalid_request", f"token: found {token!r:.100}, expected [epoch, term]")
-    return unit, resource, t.cast(Token, tuple(numbers))
+    return resource, t.cast(Token, tuple(numbers))
 
 
 def _settled(unit: Properties) -> bool:

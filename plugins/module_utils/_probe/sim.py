@@ -33,5 +33,8 @@ class SimProber(Prober):
     def restart_unit(self, member: Member, unit: str, token: tuple[int, int], timeout: float) -> Sign:
         raise HypervisorError(f"{member.name} is simulated: it has no unit {unit}", code="simulated")
 
+    def resume_node(self, member: Member, engine: str, node: str, token: tuple[int, int], timeout: float) -> None:
+        raise HypervisorError(f"{member.name} is simulated: it has no scheduler", code="simulated")
+
     def close(self) -> None:
         pass

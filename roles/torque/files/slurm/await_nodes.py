@@ -3,8 +3,9 @@
 """Wait until Slurm has every named node in service. Exit code 0 when it has, else 1.
 
 The request is a JSON object: ``nodes`` (names), ``timeout`` (seconds) and ``resumed``, the reason of a drain that is
-over by now: such nodes are resumed. Prints one line for each node; what is wrong goes to stderr. Any other drained node
-ends the wait at once: it stays out until somebody resumes it.
+over by now: such nodes are resumed, and so are those that Slurm took out of service by mistake. Prints one line for
+each node; what is wrong goes to stderr. Any other drained node ends the wait at once: it stays out until somebody
+resumes it.
 """
 
 import json
@@ -16,6 +17,9 @@ import time
 # not answer, is never in service.
 IN_SERVICE = {"idle", "mixed", "allocated", "completing", "planned", "reserved"}
 INTERVAL = 0.25
+# what slurmctld says of nodes on which nothing is amiss: it ended without warning, forgot that it had started a job
+# there, and started it once more, which they refused
+MISTAKE = "Duplicate jobid"
 
 
 def look(timeout):
@@ -51,7 +55,8 @@ def main():
         left = began + timeout - time.monotonic()
         seen, error = look(max(1.0, min(15.0, left)))
         states = {name: seen.get(name, ("", "")) for name in wanted}
-        ours = [name for name, (state, why) in states.items() if "drain" in state and why == request["resumed"]]
+        over = (request["resumed"], MISTAKE)
+        ours = [name for name, (state, why) in states.items() if "drain" in state and why in over]
         if ours:
             resume(ours)
             seen, error = look(max(1.0, min(15.0, left)))
