@@ -78,29 +78,26 @@ def _await(member: Member, *wanted: str) -> None:
 
 
 @contextlib.contextmanager
-def destroyed(member: Member) -> t.Iterator[None]:
-    """A domain whose power was cut. At the end it is started, unless somebody has done so or it is known no more."""
+def _for_a_while(member: Member, verb: str, *states: str, back: str) -> t.Iterator[None]:
+    """A domain in another state than running; at the end it is brought back, unless somebody has done so."""
     try:
-        _virsh(member.hypervisor, "destroy", member.domain)
-        _await(member, "shut off", "")
+        _virsh(member.hypervisor, verb, member.domain)
+        _await(member, *states)
         yield
     finally:
-        if state(member) == "shut off":
-            _virsh(member.hypervisor, "start", member.domain)
+        if state(member) == states[0]:
+            _virsh(member.hypervisor, back, member.domain)
             _await(member, "running")
 
 
-@contextlib.contextmanager
-def suspended(member: Member) -> t.Iterator[None]:
+def destroyed(member: Member) -> t.ContextManager[None]:
+    """A domain whose power was cut. At the end it is started, unless it is known no more."""
+    return _for_a_while(member, "destroy", "shut off", "", back="start")
+
+
+def suspended(member: Member) -> t.ContextManager[None]:
     """A domain that stands still, and goes on at the end."""
-    try:
-        _virsh(member.hypervisor, "suspend", member.domain)
-        _await(member, "paused")
-        yield
-    finally:
-        if state(member) == "paused":
-            _virsh(member.hypervisor, "resume", member.domain)
-            _await(member, "running")
+    return _for_a_while(member, "suspend", "paused", back="resume")
 
 
 @contextlib.contextmanager
