@@ -22,7 +22,7 @@ with open("/usr/local/bin/ensemble-agent", encoding="utf-8") as program:
     paths = next(line for line in program if line.startswith("sys.path[:0] = "))
 sys.path[:0] = ast.literal_eval(paths.partition(" = ")[2])
 
-from ansible_collections.ensemble.stacks.plugins.module_utils._agent.opening import _host
+from ansible_collections.ensemble.stacks.plugins.module_utils._agent.opening import host_of
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings import SETTINGS_DIR, Voter, load
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors import EnsembleError
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import connect
