@@ -36,7 +36,7 @@ class Work:
 
     def __init__(self, resource: str, voter: Voter, deadline: float) -> None:
         self._settings = load(f"{SETTINGS_DIR}/{resource}.json")[0]
-        host = _host(voter, self._settings)
+        host = host_of(voter, self._settings)
         self._host = replace(host, access=replace(host.access, timeout=5.0))
         self._deadline = deadline
         self.done = self.refused = 0
