@@ -196,11 +196,11 @@ class Elected:
         return found[0]
 
     def wait_work(self, leader: Leader, seconds: float = FAILOVER) -> float:
-        """When a hypervisor first accepted a batch of a leader."""
+        """When a hypervisor first accepted a batch of a leader, or of one that came after it."""
         found: list[float] = []
 
         def accepted() -> bool:
-            found[:] = [batch.at for batch in self.batches() if batch.accepted and batch.token == leader.token]
+            found[:] = [batch.at for batch in self.batches() if batch.accepted and batch.token >= leader.token]
             return bool(found)
 
         wait_until(accepted, seconds, f"work of {leader}")
