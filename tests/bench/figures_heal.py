@@ -16,6 +16,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import c
 from harness import faults
 from harness.healed import HEAD, Healed, handed_over
 from harness.network import loss
+from harness.services import wait_back
 from harness.waiting import wait_until
 
 from .figures import Figure
@@ -51,7 +52,7 @@ def _back(healed: Healed, domain: str, unit: str) -> float:
     member.run("systemctl", "reset-failed", unit, check=False)
     begun = time.monotonic()
     former = faults.kill_service(member, unit)
-    faults.wait_back(member, unit, former, 60)
+    wait_back(member, unit, former, 60)
 
     def green() -> bool:
         states = head.run("sinfo", "--noheader", "--Node", "--format=%T", check=False).split()
