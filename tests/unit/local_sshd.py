@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import pathlib
 import shutil
 import socket
@@ -19,6 +20,8 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._pool.keys import 
 #: it must be called by its full path
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 MISSING = "no sshd is installed here (openssh-server)"
+#: Debian's sshd, started by root, ends at once without it; only the service that is not started here makes it
+_PRIVILEGE_SEPARATION = pathlib.Path("/run/sshd")
 
 _CONFIG = """
 ListenAddress 0.0.0.0:{port}
@@ -66,21 +69,23 @@ def running_sshd(folder: pathlib.Path, sessions: int = 10) -> t.Iterator[LocalSs
         (folder / name).chmod(0o600)
     (folder / "authorized_keys").write_text(key.public + "\n")
     (folder / "config").write_text(_CONFIG.format(port=port, folder=folder, sessions=sessions))
+    if os.geteuid() == 0:
+        _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
     argv = [str(SSHD), "-D", "-e", "-f", str(folder / "config")]
     with (folder / "log").open("wb") as log, subprocess.Popen(argv, stderr=log) as process:
         try:
-            _await_port(port, process)
+            _await_port(port, process, folder)
             yield LocalSshd(port, getpass.getuser(), host, key, folder, process)
         finally:
             process.terminate()
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def _await_port(port: int, process: subprocess.Popen[bytes], folder: pathlib.Path) -> None:
     deadline = time.monotonic() + 10
     while True:
         try:
             return socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
-            assert process.poll() is None, "sshd ended at once"
+            assert process.poll() is None, f"sshd ended at once: {(folder / 'log').read_text()}"
             assert time.monotonic() < deadline, "sshd does not listen"
             time.sleep(0.02)
