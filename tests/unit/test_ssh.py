@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
 import threading
 import typing as t
 
@@ -13,7 +18,7 @@ from ansible_collections.ensemble.stacks.plugins.module_utils._model.errors impo
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool import ssh
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.pool import Pool
 from ansible_collections.ensemble.stacks.plugins.module_utils._pool.session import Session
-from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import SshTransport
+from ansible_collections.ensemble.stacks.plugins.module_utils._pool.ssh import SshTransport, dial
 
 TIMEOUT = 1.0
 
@@ -152,3 +157,40 @@ def test_a_machine_that_hangs_is_found_out_before_the_deadline(
     finally:
         over.set()
     assert asked == ["keepalive@openssh.com"] * (1 if hangs else 3)
+
+
+def _give_up(port: int, sent: t.Any, how: str) -> None:
+    """A sender with more on its way than the other side's kernel takes, and its end."""
+    sock = dial("127.0.0.1", port, TIMEOUT)
+    sock.setblocking(False)
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            count += sock.send(b"x" * 65536)
+    sent.send(count)
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sock.close()
+
+
+@pytest.mark.parametrize("how", ["closed", "killed"])
+def test_what_was_given_up_does_not_arrive_late(how: str) -> None:
+    """A closed connection delivers, in general, all that was sent: for minutes, when the network was cut meanwhile."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        sender = context.Process(target=_give_up, args=(server.getsockname()[1], send, how))
+        sender.start()
+        connection = server.accept()[0]
+        with connection:
+            connection.settimeout(10)
+            assert receive.poll(10)
+            sent = receive.recv()
+            sender.join(10)
+            arrived = 0
+            with pytest.raises(ConnectionResetError):
+                while chunk := connection.recv(65536):
+                    arrived += len(chunk)
+    assert sender.exitcode == (-signal.SIGKILL if how == "killed" else 0)
+    assert arrived < sent

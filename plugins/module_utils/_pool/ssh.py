@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import threading
 import time
 import typing as t
@@ -114,6 +116,20 @@ class SshTransport(Transport):
             self._channel.close()
 
 
+def dial(address: str, port: int, timeout: float) -> socket.socket:
+    """A connection whose end, by the end of its process too, throws away what the other side has not got yet.
+
+    Else the kernel would go on delivering for minutes: a request that was given up when its lease ended would arrive
+    once a cut network is whole again, at a hypervisor that may not have heard of a later leader (docs/election.md, I6).
+
+    Raises:
+        OSError: no connection within `timeout` seconds.
+    """
+    sock = socket.create_connection((address, port), timeout)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return sock
+
+
 def connect(hv: Hypervisor, known_hosts: str | None) -> Session:
     """Open a session within the hypervisor's timeout.
 
@@ -150,7 +166,7 @@ def open_client(
     """A connected paramiko client that expects just the host keys which `trust` gives it.
 
     Args:
-        sock: a connection to the address that is open already; it is closed with the client.
+        sock: a connection to the address, of `dial`, that is open already; it is closed with the client.
 
     Raises:
         HypervisorError: as `connect`.
@@ -166,6 +182,7 @@ def open_client(
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     own_key = key_filename is not None or pkey is not None
     try:
+        sock = dial(address, port, timeout) if sock is None else sock
         client.connect(
             address,
             port=port,

@@ -8,7 +8,6 @@ import contextlib
 import io
 import itertools
 import json
-import socket
 import threading
 import time
 import typing as t
@@ -16,7 +15,7 @@ import typing as t
 from .._model.declaration import Access, Hypervisor, Member, Resource
 from .._model.errors import EnsembleError, HypervisorError
 from .._pool.keys import paramiko, trust_hypervisor, trust_key
-from .._pool.ssh import SshTransport, open_client
+from .._pool.ssh import SshTransport, dial, open_client
 from .program import COMMAND, SUDO_COMMAND, program
 
 #: seconds for the way into a member, and those that an answer may take beyond its probes
@@ -202,7 +201,7 @@ def _open(
     name: str, address: str, trust: t.Callable[[t.Any], None], access: Access, timeout: float, key: t.Any = None
 ) -> t.Any:
     """A client. Why there is no connection is told by its own error."""
-    sock = socket.create_connection((address, access.port), timeout)
+    sock = dial(address, access.port, timeout)
     try:
         return open_client(
             name, address, trust, access.user, access.port, timeout, access.private_key, pkey=key, sock=sock
