@@ -180,8 +180,11 @@ def test_two_faults_at_once(healed: Healed) -> None:
 
 
 def test_what_is_stopped_while_a_member_is_cut_off_stays_stopped(healed: Healed) -> None:
-    """An agent that knows nothing of it comes back, leads, and starts nobody."""
-    lonely = healed.member(healed.computes[0])
+    """An agent that knows nothing of it comes back, leads, and starts nobody.
+
+    It is the head's: a member that may be made elsewhere ends by itself when no leader was heard of for `member_ttl`.
+    """
+    lonely = healed.member(HEAD)
     with faults.isolate(healed.lab, lonely.address):
         run = healed.play("stop")
         assert run.code == 0, run.output

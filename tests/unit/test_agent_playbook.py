@@ -8,13 +8,18 @@ import json
 import os
 import pathlib
 import sys
-import threading
 import typing as t
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent import playbook as module
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.errors import SettingsError
-from ansible_collections.ensemble.stacks.plugins.module_utils._agent.playbook import Playbook, declared, read_variables
+from ansible_collections.ensemble.stacks.plugins.module_utils._agent.playbook import (
+    Ended,
+    Playbook,
+    declared,
+    fault_of,
+    read_variables,
+)
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings import Settings, parse
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.declaration import Resource
 from ansible_collections.ensemble.stacks.plugins.module_utils._model.load import load_declaration
@@ -74,14 +79,38 @@ def test_hypervisors_are_reached_in_the_agents_own_way() -> None:
     assert found.known_hosts == RAW["known_hosts"]
 
 
-def test_the_playbook_of_the_stack_runs_against_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('fatal: [a-0]: FAILED! => {"changed": false, "msg": "no disk"}', "a-0: no disk"),
+        ('fatal: [a-0 -> localhost]: FAILED! => {"msg": "no disk"}', "a-0: no disk"),
+        ('failed: [a-0] (item=x) => {"msg": "no disk"}', "a-0: no disk"),
+        ('fatal: [a-0]: FAILED! => {"rc": 1}', 'a-0: {"rc": 1}'),
+        ("fatal: [a-0]: FAILED!", "a-0: FAILED!"),
+        ("fatal: [a-0]: FAILED! => " + "x" * 1000, "a-0: " + "x" * 395),
+        ("ok: [a-0]", None),
+        ("", None),
+    ],
+)
+def test_what_a_run_says_of_a_host_that_failed(line: str, fault: str | None) -> None:
+    assert fault_of(line) == fault
+
+
+def test_the_playbook_of_the_stack_runs_against_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The child sees the lease of the agent; the file is for root only."""
     note = tmp_path / "note"
     fake = tmp_path / "ansible"
     fake.mkdir()
     (fake / "__init__.py").touch()
     tell = f"open({str(note)!r}, 'w').write(json.dumps([sys.argv[1:], dict(os.environ)]))"
-    (fake / "__main__.py").write_text(f"import json, os, sys\n{tell}\nsys.exit(4)\n")
+    words = [
+        "fatal: [demo-head-0]: UNREACHABLE! => " + json.dumps({"changed": False, "msg": "Connection refused"}),
+        "x",
+    ]
+    say = f"print({words[0]!r}, {words[1]!r}, sep=chr(10))"
+    (fake / "__main__.py").write_text(f"import json, os, sys\n{tell}\n{say}\nsys.exit(4)\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(module, "write_cache", lambda *_args: None)
     monkeypatch.setenv("ENSEMBLE_FENCING_TOKEN", "1,7")
@@ -92,12 +121,13 @@ def test_the_playbook_of_the_stack_runs_against_it(tmp_path: pathlib.Path, monke
     stale.parent.mkdir(parents=True)
     stale.write_text("{}")
     work = Playbook(settings(variables=str(variables)), str(tmp_path))
-    assert work.run(resource, {}, threading.Event()) == 4
-    words, environment = json.loads(note.read_text())
+    assert work.run(resource, {}) == Ended(4, ("demo-head-0: Connection refused",))
+    assert capfd.readouterr().err.splitlines() == words, "its words are in the journal"
+    command, environment = json.loads(note.read_text())
     path = tmp_path / "demo" / "resource.yml"
-    assert words[:3] == ["playbook", "-i", str(path)]
-    assert words[3].endswith("/playbooks/torque.yml")
-    assert os.path.isfile(words[3])
+    assert command[:3] == ["playbook", "-i", str(path)]
+    assert command[3].endswith("/playbooks/torque.yml")
+    assert os.path.isfile(command[3])
     assert environment["ENSEMBLE_FENCING_TOKEN"] == "1,7"
     assert path.stat().st_mode & 0o777 == 0o600
     (beside,) = stale.parent.iterdir()

@@ -127,9 +127,11 @@ def test_a_lost_hypervisor_gives_its_members_away_where_that_is_declared() -> No
 
 
 def test_what_was_not_configured_yet_has_no_services_that_could_be_repaired() -> None:
-    assert decided(member(signs=BROKEN_UNIT), configured=False) == []
-    assert decided(member(state="shutoff"), configured=False) == [(START, ())]
-    assert decided(member(signs=(NO_SSH, FAR)), configured=False) == [(RESTART, ())]
+    new = ("compute-0",)
+    assert decided(member(signs=BROKEN_UNIT), unconfigured=new) == []
+    assert decided(member(state="shutoff"), unconfigured=new) == [(START, ())]
+    assert decided(member(signs=(NO_SSH, FAR)), unconfigured=new) == [(RESTART, ())]
+    assert decided(member(signs=BROKEN_UNIT), unconfigured=("compute-1",)) == [(RESTART_UNIT, ("slurmd",))]
 
 
 def test_whoever_is_left_alone_says_why() -> None:

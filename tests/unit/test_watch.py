@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.journal import Journal
+from ansible_collections.ensemble.stacks.plugins.module_utils._agent.playbook import Ended
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.settings import parse
 from ansible_collections.ensemble.stacks.plugins.module_utils._agent.watch import Orders, Shown, Watch
 from ansible_collections.ensemble.stacks.plugins.module_utils._election.store import Identity
@@ -53,10 +54,11 @@ class Run:
         self.orders.over.wait = lambda _seconds=None: self.orders.over.is_set()  # type: ignore[method-assign,assignment]
         self.out = io.StringIO()
 
-    def run(self, resource: Resource, _secrets: t.Any, _over: t.Any) -> int:
+    def run(self, resource: Resource, _secrets: t.Any) -> Ended:
         """As the playbook."""
         self.played.append(resource.digest)
-        return self.codes.pop(0) if self.codes else 0
+        code = self.codes.pop(0) if self.codes else 0
+        return Ended(code, ("demo-compute-1: no route",) if code else ())
 
     def show(self, shown: Shown) -> None:
         self.shown.append(shown)
@@ -142,7 +144,21 @@ def test_a_playbook_that_fails_is_run_again_later(scene: Scene) -> None:
     run.codes = [2]
     assert run() == 0
     assert len(run.played) == 1, "its time has not come yet"
-    assert [event["code"] for event in run.told("converge_failed")] == [2]
+    (failed,) = run.told("converge_failed")
+    assert (failed["code"], failed["why"]) == (2, ["demo-compute-1: no route"])
+
+
+@pytest.mark.parametrize(("codes", "runs"), [([0, 4, 0], 3), ([0, 4, 4, 4, 4], 4)])
+def test_a_member_that_was_made_anew_is_configured_until_it_is_for_a_while(
+    scene: Scene, codes: list[int], runs: int
+) -> None:
+    """Without its configuration no restart of its services is of any use; after some runs it is tried all the same."""
+    run = Run(scene, looks=12)
+    run.codes = codes
+    run.between = lambda count: scene.stop("compute-1") if count <= 5 else None
+    assert run() == 0
+    assert [event["action"] for event in run.told("repair")] == ["start", "start", "rebuild"]
+    assert len(run.played) == runs
 
 
 def test_what_is_stopped_stays_stopped(scene: Scene) -> None:

@@ -27,6 +27,11 @@ RUN_TIMEOUT = 1800.0
 _FORKS = "3"
 #: seconds for a new session to a hypervisor, on a machine that is busy: no lease hangs on it
 _OPENS_IN = 5.0
+#: what Ansible prints of a host for which a run failed, and how many of those, and of their letters, are told
+_FAULT = re.compile(r"(?:fatal|failed): \[(?P<host>[^\]\s]+)[^\]]*\](?P<words>.*)")
+_MOST_FAULTS, _MOST_LETTERS = 3, 400
+#: seconds for the last words of a run that has ended
+_LAST_WORDS = 5.0
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _COLLECTION = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
@@ -74,6 +79,31 @@ def read_variables(path: str | None) -> dict[str, dict[str, t.Any]]:
     return hosts
 
 
+class Ended(t.NamedTuple):
+    """How a run of the playbook ended.
+
+    Attributes:
+        code: its exit status, 124 when it took too long.
+        faults: the first hosts for which it failed, and why.
+    """
+
+    code: int
+    faults: tuple[str, ...] = ()
+
+
+def fault_of(line: str) -> str | None:
+    """What a line of Ansible's output says of a host for which the run failed; None if it says no such thing."""
+    found = _FAULT.match(line)
+    if found is None:
+        return None
+    words, _arrow, data = found["words"].partition("=> ")
+    try:
+        told = str(json.loads(data)["msg"])
+    except (ValueError, KeyError, TypeError):
+        told = data or words
+    return f"{found['host']}: {told.strip(': ')}"[:_MOST_LETTERS]
+
+
 class Playbook:
     """Runs the stack's playbook against the declaration that the voters keep.
 
@@ -94,12 +124,11 @@ class Playbook:
         """
         return parse_declaration(declared(content, self._settings), self._path)
 
-    def run(self, resource: Resource, secrets: t.Mapping[str, str], over: threading.Event) -> int:
-        """Bring it about; the exit status, 124 when it took too long.
+    def run(self, resource: Resource, secrets: t.Mapping[str, str]) -> Ended:
+        """Bring it about; its words go to the journal.
 
         What this process is told meanwhile does not end the run: whoever wants the lease waits for it.
         """
-        del over
         write_cache(resource, secrets)
         self._write(declared(resource.content, self._settings))
         name = STACKS[resource.stack].playbook
@@ -108,17 +137,22 @@ class Playbook:
             [*words, os.path.join(_COLLECTION, "playbooks", f"{name}.yml")],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
-            stdout=2,
+            stdout=subprocess.PIPE,
         )
+        faults: list[str] = []
+        listener = threading.Thread(target=_pass_on, args=(process.stdout, faults), daemon=True)
+        listener.start()
         try:
-            return process.wait(RUN_TIMEOUT)
+            code = process.wait(RUN_TIMEOUT)
         except subprocess.TimeoutExpired:
-            return 124
+            code = 124
         finally:
             if process.poll() is None:
                 process.kill()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10.0)
+        listener.join(_LAST_WORDS)
+        return Ended(code, tuple(faults))
 
     def _write(self, raw: t.Mapping[str, t.Any]) -> None:
         """The declaration, and the variables that the controller's inventory had for its hosts.
@@ -148,3 +182,13 @@ class Playbook:
             "ANSIBLE_PIPELINING": "True",
             "LC_ALL": "C.UTF-8",
         }
+
+
+def _pass_on(stream: t.IO[bytes], faults: list[str]) -> None:
+    """Its output to the journal, and the first faults to whoever asks."""
+    for line in stream:
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+        fault = fault_of(line.decode(errors="replace").rstrip())
+        if fault is not None and len(faults) < _MOST_FAULTS:
+            faults.append(fault)

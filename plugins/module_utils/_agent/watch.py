@@ -34,6 +34,8 @@ from .settings import Settings
 
 #: share of the time between two runs of the playbook after which one that failed is tried again
 _AGAIN = 0.1
+#: runs that may fail one after the other until a member that was made anew counts as one whose services are broken
+_MOST_TRIES = 3
 #: looks that fail one after the other until another candidate may try
 _MOST_FAILURES = 5
 #: seconds that no look takes, with all that is opened for it, and no round of repairs, with an image that is fetched
@@ -110,7 +112,8 @@ class Watch:
         self._failures = 0
         self._due = 0.0
         self._carried_out: tuple[int, str] = (0, "")
-        self._fresh = False
+        self._fresh: frozenset[str] = frozenset()
+        self._tries = 0
 
     def serve(self, orders: Orders) -> int:
         """Until it is told to end; the exit status."""
@@ -185,12 +188,12 @@ class Watch:
         record = overseer.votes.ledger.record
         repairs, health = Repairs(), seen.health
         if record.desired == "started":
-            repairs = repairer.decide(health, Known(heart.lost(), self._is_configured(record)))
+            repairs = repairer.decide(health, Known(heart.lost(), self._unconfigured(overseer.resource, record)))
             if repairs.steps:  # people see what is broken while it is repaired
                 self._tell_people(overseer.resource, seen, told(health, repairs), self._repairs(repairer, {}))
             health = self._mend(repairer, repairs, seen, orders)
             if not orders.over.is_set():
-                self._converge(overseer, record, orders)
+                self._converge(overseer, record)
         past = self._repairs(repairer, repairs.exhausted)
         self._tell_people(overseer.resource, seen, told(health, repairs), past)
 
@@ -218,23 +221,32 @@ class Watch:
         except (EnsembleError, OSError) as error:
             self._tell("page", "not shown", cause=str(error))
 
-    def _is_configured(self, record: Record) -> bool:
-        """Whether the playbook was tried since the declaration changed or a member was made anew."""
-        return self._carried_out == (record.generation, record.digest) and not self._fresh
+    def _unconfigured(self, resource: Resource, record: Record) -> frozenset[str]:
+        """Members for which the playbook has still to run: all when the declaration changed, else those made anew."""
+        if self._carried_out != (record.generation, record.digest):
+            return frozenset(member.name for member in resource.members)
+        return self._fresh
 
-    def _converge(self, overseer: Overseer, record: Record, orders: Orders) -> None:
+    def _converge(self, overseer: Overseer, record: Record) -> None:
         """Run the stack's playbook when the declaration changed, a member is new, or it is time."""
         begun = time.monotonic()
-        if self._is_configured(record) and begun < self._due:
+        if not self._unconfigured(overseer.resource, record) and begun < self._due:
             return
         self._event("converge", generation=record.generation)
         self._alive(RUN_TIMEOUT + LOOK_LIMIT)
-        code = self._playbook.run(overseer.resource, overseer.votes.ledger.secrets, orders.over)
+        ended = self._playbook.run(overseer.resource, overseer.votes.ledger.secrets)
         took = round(time.monotonic() - begun, 1)
-        self._event("converged" if code == 0 else "converge_failed", code=code, seconds=took)
+        if ended.code == 0:
+            self._event("converged", code=0, seconds=took)
+        else:
+            self._event("converge_failed", code=ended.code, seconds=took, why=list(ended.faults))
         # one that failed is tried again much sooner, and services are repaired meanwhile
-        self._due = time.monotonic() + overseer.resource.monitor.converge * (1.0 if code == 0 else _AGAIN)
-        self._carried_out, self._fresh = (record.generation, record.digest), False
+        self._due = time.monotonic() + overseer.resource.monitor.converge * (1.0 if ended.code == 0 else _AGAIN)
+        self._carried_out = (record.generation, record.digest)
+        # those of a member made anew only once it has any: no restart brings it its configuration, the next run does
+        self._tries = 0 if ended.code == 0 else self._tries + 1
+        if self._tries in (0, _MOST_TRIES):
+            self._fresh, self._tries = frozenset(), 0
 
     def _repairs(self, repairer: Repairer, exhausted: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
         """Those on record, with what became of them as far as this leader knows; and those that are not made."""
@@ -286,7 +298,7 @@ class Watch:
             kind = "failed" if step.member in mended.failures else outcome
             outcomes[kind] = outcomes.get(kind, 0) + 1
             self._outcomes[step.member, round(mended.at, 1)] = (outcome, round(mended.seconds, 1))
-        self._fresh = self._fresh or bool(mended.fresh)
+        self._fresh |= frozenset(mended.fresh)
 
     def _event(self, name: str, **more: t.Any) -> None:
         self._journal.event(name, self._identity.session, self._token, None, **more)

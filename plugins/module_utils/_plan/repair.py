@@ -101,11 +101,11 @@ class Known(t.NamedTuple):
 
     Attributes:
         lost: hypervisors on which nothing of this resource lives any more.
-        configured: members were configured since they were made, so that what their services lack is a fault.
+        unconfigured: members that have still to be configured, so that what their services lack is no fault yet.
     """
 
     lost: t.Collection[str] = ()
-    configured: bool = True
+    unconfigured: t.Collection[str] = ()
 
 
 NOTHING_ELSE = Known()
@@ -159,7 +159,7 @@ def _step(
     gone = next((sign for sign in found.signs if sign.kind == DOMAIN and sign.ok is False), None)
     if gone is not None:
         return Step(member.name, DEFINE, gone.detail)
-    return _of_services(resource, member, found, own) if known.configured else None
+    return None if member.name in known.unconfigured else _of_services(resource, member, found, own)
 
 
 def _of_services(resource: Resource, member: Member, found: MemberHealth, own: t.Sequence[Repair]) -> Step | None:
