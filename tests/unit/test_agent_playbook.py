@@ -105,11 +105,10 @@ def test_the_playbook_of_the_stack_runs_against_it(
     fake.mkdir()
     (fake / "__init__.py").touch()
     tell = f"open({str(note)!r}, 'w').write(json.dumps([sys.argv[1:], dict(os.environ)]))"
-    words = [
-        "fatal: [demo-head-0]: UNREACHABLE! => " + json.dumps({"changed": False, "msg": "Connection refused"}),
-        "x",
-    ]
-    say = f"print({words[0]!r}, {words[1]!r}, sep=chr(10))"
+    refused = json.dumps({"changed": False, "msg": "Connection refused"})
+    words = [f"fatal: [demo-head-0]: UNREACHABLE! => {refused}", "x"]
+    words += ["fatal: [demo-compute-0]: FAILED! => {", '    "msg": "no disk"', "}", "{"]
+    say = f"print(*{words!r}, sep=chr(10))"
     (fake / "__main__.py").write_text(f"import json, os, sys\n{tell}\n{say}\nsys.exit(4)\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(module, "write_cache", lambda *_args: None)
@@ -121,7 +120,7 @@ def test_the_playbook_of_the_stack_runs_against_it(
     stale.parent.mkdir(parents=True)
     stale.write_text("{}")
     work = Playbook(settings(variables=str(variables)), str(tmp_path))
-    assert work.run(resource, {}) == Ended(4, ("demo-head-0: Connection refused",))
+    assert work.run(resource, {}) == Ended(4, ("demo-head-0: Connection refused", "demo-compute-0: no disk"))
     assert capfd.readouterr().err.splitlines() == words, "its words are in the journal"
     command, environment = json.loads(note.read_text())
     path = tmp_path / "demo" / "resource.yml"

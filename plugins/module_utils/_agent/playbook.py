@@ -27,9 +27,11 @@ RUN_TIMEOUT = 1800.0
 _FORKS = "3"
 #: seconds for a new session to a hypervisor, on a machine that is busy: no lease hangs on it
 _OPENS_IN = 5.0
-#: what Ansible prints of a host for which a run failed, and how many of those, and of their letters, are told
-_FAULT = re.compile(r"(?:fatal|failed): \[(?P<host>[^\]\s]+)[^\]]*\](?P<words>.*)")
+#: what Ansible prints of a host for which a run failed, how many of those, and of their letters, are told
+_FAULT = re.compile(r"(?:fatal|failed): \[(?P<host>[^\]\s]+)[^\]]*\](?P<words>.*)", re.DOTALL)
 _MOST_FAULTS, _MOST_LETTERS = 3, 400
+#: of one result
+_MOST_LINES = 1000
 #: seconds for the last words of a run that has ended
 _LAST_WORDS = 5.0
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -91,9 +93,9 @@ class Ended(t.NamedTuple):
     faults: tuple[str, ...] = ()
 
 
-def fault_of(line: str) -> str | None:
-    """What a line of Ansible's output says of a host for which the run failed; None if it says no such thing."""
-    found = _FAULT.match(line)
+def fault_of(text: str) -> str | None:
+    """What Ansible's output says of a host for which the run failed; None if it says no such thing."""
+    found = _FAULT.match(text)
     if found is None:
         return None
     words, _arrow, data = found["words"].partition("=> ")
@@ -186,9 +188,16 @@ class Playbook:
 
 def _pass_on(stream: t.IO[bytes], faults: list[str]) -> None:
     """Its output to the journal, and the first faults to whoever asks."""
+    begun: list[str] = []
     for line in stream:
         sys.stderr.buffer.write(line)
         sys.stderr.buffer.flush()
-        fault = fault_of(line.decode(errors="replace").rstrip())
+        text = line.decode(errors="replace").rstrip()
+        if begun or (text.endswith("=> {") and _FAULT.match(text)):
+            begun.append(text)
+            if text != "}" and len(begun) < _MOST_LINES:
+                continue
+            text, begun = "\n".join(begun), []
+        fault = fault_of(text)
         if fault is not None and len(faults) < _MOST_FAULTS:
             faults.append(fault)
