@@ -196,6 +196,17 @@ def test_a_member_answers_its_own_hypervisor(guarded: Guarded, lab: Lab) -> None
     assert 0.9 < silent["seconds"] < 2
 
 
+def test_a_bridge_knows_at_once_where_a_member_is_that_was_elsewhere(guarded: Guarded) -> None:
+    """As a member leaves it that lived behind another port and is made anew here, silent until it has booted."""
+    _port, _type, bridge, _model, mac = guarded.virsh("domiflist", guarded.domain).split()
+    guarded.virsh("destroy", guarded.domain)
+    guarded.hypervisor.run("bridge", "fdb", "replace", mac, "dev", "eth0", "master", "dynamic")
+    guarded.ask(verb="start", member=guarded.member, driver="lxc")
+    known = guarded.hypervisor.run("bridge", "fdb", "show", "br", bridge)
+    port = guarded.virsh("domiflist", guarded.domain).split()[0]
+    assert [line.split()[2] for line in known.splitlines() if line.startswith(mac)] == [port]
+
+
 def test_members_of_a_dead_hypervisor_are_made_anew_and_what_comes_back_goes(
     resource: Guarded, guarded: Guarded, controller: Controller, lab: Lab
 ) -> None:

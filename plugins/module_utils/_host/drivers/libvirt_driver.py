@@ -130,7 +130,8 @@ class LibvirtDriver(Driver):
             domain.create()
             spec = (ownership_record(domain) or {}).get("spec", {})
             if spec.get("address"):
-                announce(spec["bridge"], member_mac(resource, member), spec["address"])
+                with _unless_ended(domain):
+                    announce(spec["bridge"], _port_of(domain), member_mac(resource, member), spec["address"])
 
     def stop(self, resource: str, member: str, timeout: float) -> bool:
         domain = self._require(resource, member)
@@ -207,6 +208,12 @@ def _active(domain: t.Any) -> bool:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return False
         raise
+
+
+def _port_of(domain: t.Any) -> str:
+    """The device by which a domain that runs is on its bridge."""
+    target = ET.fromstring(domain.XMLDesc(0)).find("devices/interface/target")
+    return "" if target is None else target.get("dev", "")
 
 
 def _woken(domain: t.Any) -> bool:
