@@ -159,6 +159,9 @@ def test_the_table() -> None:
     )
     assert "jobs: 1 PENDING, 2 RUNNING" in found
     assert any("restart of compute-1: failed, because slurmd failed again" in line for line in found)
+    document = failing()
+    earlier = [{**repair, "outcome": ""} for repair in document["repairs"]]
+    assert any("restart of compute-1, because slurmd" in line for line in lines({**document, "repairs": earlier}))
     assert list(lines({**healthy(), "leader": None}))[2] == "nobody leads"
 
 

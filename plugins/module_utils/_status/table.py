@@ -96,10 +96,10 @@ def _latest(document: Given) -> t.Iterator[str]:
         yield ""
         yield counted(len(document["repairs"]), "repair") + ", the latest ones:"
         for repair in document["repairs"][-_LAST_EVENTS:]:
-            yield (
-                f"  {day_and_time(repair['at'])}  {plain(repair['action'])} of {plain(repair['member'])}: "
-                f"{plain(repair['outcome'])}, because {plain(repair['reason'])}"
-            )
+            # one of an earlier leader's has no outcome that is known
+            ended = f": {plain(repair['outcome'])}" if repair["outcome"] else ""
+            what = f"{plain(repair['action'])} of {plain(repair['member'])}{ended}"
+            yield f"  {day_and_time(repair['at'])}  {what}, because {plain(repair['reason'])}"
     if document["events"]:
         yield ""
         yield "latest events:"
