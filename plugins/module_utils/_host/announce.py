@@ -33,7 +33,8 @@ def announcement(mac: str, address: str) -> bytes:
 
 def announce(bridge: str, port: str, mac: str, address: str) -> None:
     """Tell a bridge behind which port a member is, and all others its address; without it both are learnt, later."""
-    learn = ["bridge", "fdb", "replace", mac, "dev", port, "master", "dynamic"]  # bridge(8), of iproute2
+    # bridge(8), of iproute2; a port that does not forward yet takes static entries only, and loses them with its end
+    learn = ["bridge", "fdb", "replace", mac, "dev", port, "master", "static"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(learn, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False)
     with contextlib.suppress(OSError), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
